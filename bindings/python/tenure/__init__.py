@@ -18,6 +18,11 @@
 Mutexes, events, semaphores, processes and threads are objects: of a token or a name, `me.open_object` makes the same
 object in another process; `tenure.wait_any` and `tenure.wait_all` wait for several.
 
+Queues hand jobs on, and give back what a dead process had claimed; maps are dictionaries that outlive the processes:
+
+        with me.open_queue(KIND, "jobs").claim() as job:
+            me.open_object("results")[bytes(job.data)] = work(job.data)
+
 Signal handlers run during waits; an exception of a handler, that of Ctrl-C for instance, ends the wait, and nothing was taken.
 
 Threads share a member; calls that run at the same time have a cache of their own each. A member that is dropped leaves.
@@ -35,13 +40,14 @@ import os
 import sys
 import weakref
 from collections import namedtuple
-from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer
+from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer, string_at
 
 from . import _library
 from ._errors import *  # noqa: F403
-from ._errors import Closed, Error, ForkedChild, NotFound, check, leave
+from ._errors import Closed, Error, ForkedChild, Interrupted, NotFound, QueueEmpty, QueueFull, Timeout, check, leave
 from ._library import library
 from ._objects import (  # noqa: F401
+    _INTERRUPTIBLE,
     _OR_OPEN,
     LOCKED,
     VERSIONED,
@@ -50,9 +56,11 @@ from ._objects import (  # noqa: F401
     Exit,
     FileShare,
     Locked,
+    Map,
     Mutex,
     Object,
     Process,
+    RwLock,
     Semaphore,
     Thread,
     User,
@@ -67,6 +75,7 @@ from ._objects import (  # noqa: F401
     wait_all,
     wait_any,
 )
+from ._objects import _bytes, _limit
 from ._objects import _name as _text
 
 Name = namedtuple("Name", "name kind token holders")
@@ -77,7 +86,7 @@ Membership.__doc__ = """A member: its lease, its process, and False if it is dea
 
 _SYSTEM_KIND = 1 << 62
 _OBJECTS = {1: "Mutex", 2: "Event", 3: "Event", 4: "Semaphore", 5: "Process", 6: "Thread", 7: "Descriptor"}
-_OBJECTS |= {9: "Locked", 10: "Versioned", 14: "Shared"}
+_OBJECTS |= {9: "Locked", 10: "Versioned", 11: "RwLock", 14: "Shared", 16: "Map", 17: "Queue"}
 
 READ, WRITE, DELETE = 1, 2, 4
 
@@ -92,7 +101,20 @@ __version__ = library.tenure_version().decode()
 
 
 def _options(
-    backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group, read_only, slots=0
+    backend,
+    members,
+    handles,
+    scratch,
+    unit,
+    generation_bits,
+    monitor,
+    tiny,
+    mode,
+    owner,
+    group,
+    read_only,
+    slots=0,
+    container_slots=0,
 ):
     flags = (0 if monitor else 1) | (2 if tiny else 0) | (16 if read_only else 0)
     flags |= (0 if owner is None else 4) | (0 if group is None else 8)
@@ -109,7 +131,7 @@ def _options(
         owner or 0,
         group or 0,
         slots,
-        0,
+        container_slots,
     )
 
 
@@ -161,15 +183,30 @@ class Space(_Opaque):
         group=None,
         read_only=False,
         slots=0,
+        container_slots=0,
     ):
         """Creates the space of that name (FILE: path), or attaches to it; MEMFD, ANONYMOUS and PRIVATE have none.
 
         A number left out is the default when the space is created, and is ignored when it exists. `mode` (0o600 to
         0o666), `owner` and `group` (ids) let other users in; those who attach give the same. Members that join a space
-        opened with `read_only` create and allocate nothing: ReadOnly. `slots` is the number of Member.slots.
+        opened with `read_only` create and allocate nothing: ReadOnly. `slots` is the number of Member.slots; queues and maps need
+        `container_slots`: as many as their capacity, rounded up to a power of two, at least 64.
         """
         options = _options(
-            backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group, read_only, slots
+            backend,
+            members,
+            handles,
+            scratch,
+            unit,
+            generation_bits,
+            monitor,
+            tiny,
+            mode,
+            owner,
+            group,
+            read_only,
+            slots,
+            container_slots,
         )
         pointer = c_void_p()
         check(library.tenure_space_open(byref(options), _name(name), byref(pointer)))
@@ -487,13 +524,36 @@ class Member(_Opaque):
         """Opens a Versioned of that type by its token or its name."""
         return value(Versioned, VERSIONED, self, type, None, what, False)
 
+    def rwlock(self, name=None, *, or_open=False):
+        """Creates an RwLock; with `or_open` opens the one of that name, if there is one."""
+        return RwLock._make(library.tenure_rwlock_create, self, _text(name), _OR_OPEN if or_open else 0)
+
+    def map(self, capacity, name=None, *, max_bytes=0, or_open=False):
+        """Creates a Map that is made for so many pairs. If `max_bytes` is not 0, it bounds the bytes of all pairs: pairs that were not
+        looked at lately are evicted. Raises ContainerSlots. open_object opens it."""
+        flags = _OR_OPEN if or_open else 0
+        return Map._make(library.tenure_map_create, self, _text(name), flags, capacity, max_bytes)
+
+    def queue(self, kind, capacity, name=None, *, or_open=False):
+        """Creates a Queue for so many elements that wait. They are handles of `kind`, a number of the application's choice, with which
+        others open the queue. Raises ContainerSlots."""
+        flags = _OR_OPEN if or_open else 0
+        return Queue._of(kind, library.tenure_queue_create, self, _text(name), flags, kind, capacity)
+
+    def open_queue(self, kind, what):
+        """Opens a Queue of elements of that kind by its token or its name."""
+        if isinstance(what, str):
+            return Queue._of(kind, library.tenure_queue_open_named, self, kind, _text(what))
+        return Queue._of(kind, library.tenure_queue_open, self, kind, what)
+
     @property
     def slots(self):
         """The Slots of the space, which hold handles as members do."""
         return Slots(self)
 
     def open_object(self, what):
-        """Opens an object by its token or its name: a Mutex, an Event, and so on. Values are opened with their types."""
+        """Opens an object by its token or its name: a Mutex, an Event, and so on. Values and queues are opened with their types
+        and kinds."""
         return open_object(self, what)
 
     def alloc(self, size, align=0):
@@ -695,6 +755,203 @@ class Slots:
         return slot.value
 
 
+class QueueClaim(Handle):
+    """An element that a queue lends to this member alone.
+
+        with jobs.claim() as job:
+            work(job.data)          # done at the end of the body; given back by an exception, or if this process dies
+    """
+
+    def __init__(self, queue, found):
+        super().__init__(queue._member, queue.kind, found)
+        self._queue = queue
+        if found.size:
+            # Slices keep the queue open, whose end gives the element back.
+            self._memory.queue = queue
+            queue._lent[id(self._memory)] = self._memory
+        queue._claims.add(self)
+
+    def _finish(self, function):
+        self._end()
+        check(function(self._queue._pointer, self.token))
+        self._ended()
+
+    def _ended(self):
+        self._member = self._memory = None
+        self._queue._claims.discard(self)
+
+    def ack(self):
+        """Done: the element is out of the queue, and ends unless somebody else holds it."""
+        self._finish(library.tenure_queue_ack)
+
+    def give_back(self):
+        """Gives the element back to the queue, where any member can get it."""
+        self._finish(library.tenure_queue_give_back)
+
+    close = give_back
+
+    def __exit__(self, kind, *_):
+        if self._member is not None and leave(kind, self.ack if kind is None else self.give_back, ForkedChild):
+            self._member = None
+
+
+class Queue(Object):
+    """A bounded queue between threads of any processes: first in, first out. What is in it outlives the process that put it there.
+
+        jobs.put(b"one")            # waits while it is full
+        jobs.get()                  # waits while it is empty; bytes
+        with jobs.claim() as job:   # lent: if this process dies, or the body raises an exception, others get it
+            work(job.data)
+
+    `put`, `get`, their timeouts and their exceptions are as those of queue.Queue: QueueFull is a queue.Full, QueueEmpty a queue.Empty.
+    A handle is put as it is, without a copy, and got by `get_handle`, or claimed.
+    """
+
+    kind = None
+    """The kind of its elements."""
+
+    def __init__(self, member, pointer, opened=False):
+        super().__init__(member, pointer, opened)
+        self._claims = weakref.WeakSet()
+        # The memory of claims, and of their slices, by its id.
+        self._lent = weakref.WeakValueDictionary()
+
+    @classmethod
+    def _of(cls, kind, *arguments):
+        queue = cls._make(*arguments)
+        queue.kind = kind
+        return queue
+
+    def _until(self, block, timeout, late, call):
+        """Calls until no signal handler has interrupted it. Raises `late` when the time is over."""
+        if not block:
+            flags, limit = 0, 0
+        elif timeout is not None and timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        else:
+            flags, limit = _limit(timeout)
+        while True:
+            try:
+                return check(call(flags | _INTERRUPTIBLE, limit))
+            except Interrupted:
+                pass
+            except Timeout as error:
+                raise late(str(error)) from None
+
+    def put(self, data, block=True, timeout=None):
+        """Puts a copy of bytes, or a Handle of the kind of the queue, which stays open here as well. Raises QueueFull if there was no
+        room in time; for handles Kept and ForeignKind."""
+        if isinstance(data, Handle):
+            if data._member is None:
+                raise Closed("the handle was closed")
+            put, token = library.tenure_queue_push_handle, data.token
+            call = lambda *limit: self._member._call(put, self._pointer, token, *limit)  # noqa: E731
+        else:
+            data = _bytes(data)
+            call = lambda *limit: library.tenure_queue_push(self._pointer, data, len(data), *limit)  # noqa: E731
+        self._until(block, timeout, QueueFull, call)
+
+    def put_nowait(self, data):
+        """As `put`; does not wait."""
+        self.put(data, block=False)
+
+    def _claimed(self, block, timeout, use):
+        """Claims the oldest element and uses it; what fails then, or is interrupted, gives it back."""
+        # The library stores it before the call returns: an exception of a signal handler may come before the status is.
+        found = _library.Handle()
+        claim = library.tenure_queue_claim
+        try:
+            self._until(block, timeout, QueueEmpty, lambda *limit: claim(self._pointer, *limit, byref(found)))
+            return use(found)
+        except BaseException:
+            if found.token:
+                library.tenure_queue_give_back(self._pointer, found.token)
+            raise
+
+    def _ack(self, found):
+        check(library.tenure_queue_ack(self._pointer, found.token))
+
+    def get(self, block=True, timeout=None):
+        """Takes the oldest element out; returns its bytes. Raises QueueEmpty if there was none in time."""
+
+        def use(found):
+            data = string_at(found.data, found.size)
+            self._ack(found)
+            return data
+
+        return self._claimed(block, timeout, use)
+
+    def get_nowait(self):
+        """As `get`; does not wait."""
+        return self.get(block=False)
+
+    def get_handle(self, block=True, timeout=None):
+        """Takes the oldest element out, as a Handle: without a copy. Raises QueueEmpty."""
+
+        def use(found):
+            handle = self._member.open(self.kind, found.token)
+            self._ack(found)
+            return handle
+
+        return self._claimed(block, timeout, use)
+
+    def claim(self, block=True, timeout=None):
+        """Claims the oldest element: a QueueClaim. Raises QueueEmpty."""
+        return self._claimed(block, timeout, lambda found: QueueClaim(self, found))
+
+    def _counts(self):
+        counts = c_uint32(), c_uint32(), c_uint32()
+        check(library.tenure_queue_len(self._pointer, *(byref(it) for it in counts)))
+        return [it.value for it in counts]
+
+    def qsize(self):
+        """The number of elements that wait, at the moment."""
+        return self._counts()[0]
+
+    def empty(self):
+        """Whether no element waits, at the moment."""
+        return self.qsize() == 0
+
+    def full(self):
+        """Whether as many elements wait as may, at the moment."""
+        waiting, _, capacity = self._counts()
+        return waiting >= capacity
+
+    @property
+    def claimed(self):
+        """The number of elements that are claimed, at the moment."""
+        return self._counts()[1]
+
+    @property
+    def maxsize(self):
+        """How many elements may wait; its creator decided that."""
+        return self._counts()[2]
+
+    def _about(self):
+        return "kind={} {} of {}".format(self.kind, self.qsize(), self.maxsize)
+
+    def _release(self):
+        """Closing the queue gives its claims back: it refuses while somebody has views of them."""
+        claims = list(self._claims)
+        for claim in claims:
+            claim._release()
+        own = {id(claim._memory) for claim in claims}
+        if set(self._lent) - own:
+            raise BufferError("views of a claimed element exist; release them first")
+
+    def close(self):
+        """Closes it; what it has claimed is given back. InUse while another thread waits for it."""
+        super().close()
+        for claim in list(self._claims):
+            claim._ended()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        leave(kind, self.close, Closed, ForkedChild)
+
+
 class Word:
     """An atomic word in the payload of a handle. Operations are sequentially consistent, modulo 2**64."""
 
@@ -822,7 +1079,7 @@ def _in_child():
             held._memory = None
         for it in list(member._objects):
             try:
-                it._release()
+                it._forked()
             except BufferError:
                 # Python cannot find the slices.
                 pass

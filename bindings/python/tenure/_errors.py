@@ -1,5 +1,7 @@
 """An exception for each status of tenure.h. The tests compare the two."""
 
+import queue
+
 from ._library import library
 
 
@@ -60,8 +62,8 @@ InTransit = _error("InTransit", -44, "Another holder of the handle is putting it
 PutTooOften = _error("PutTooOften", -45, "The handle was put as often as it can be.")
 Claimed = _error("Claimed", -46, "A member has claimed what is in the slot.")
 NotClaimed = _error("NotClaimed", -47, "This member has not claimed that handle in that slot.")
-QueueEmpty = _error("QueueEmpty", -48, "The queue has no element that waits.")
-QueueFull = _error("QueueFull", -49, "The queue has no room for one more element.")
+QueueEmpty = _error("QueueEmpty", -48, "The queue has no element that waits.", queue.Empty)
+QueueFull = _error("QueueFull", -49, "The queue has no room for one more element.", queue.Full)
 ContainerSlots = _error("ContainerSlots", -50, "So many container slots in a row are not free.")
 MapFull = _error("MapFull", -51, "The bucket of the key has as many pairs as it can have.")
 

@@ -1,17 +1,20 @@
-"""Mutexes, events, semaphores, processes, threads, descriptors: objects with a token; most can be waited for."""
+"""Mutexes, read-write locks, events, semaphores, processes, threads, descriptors, values, maps: objects, most of them with a token."""
 
 import time
+import weakref
 from _thread import get_ident
 from collections import namedtuple
-from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer
+from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer, string_at
 from sys import getrefcount
 
 from . import _library
-from ._errors import Buffer, Closed, Error, ForkedChild, Interrupted, NotOwner, Sharing, Timeout, check, leave
+from ._errors import Buffer, Closed, Error, ForkedChild, Interrupted, NotFound, NotOwner, Sharing, Timeout, check, leave
 from ._library import library
 
+_ABANDONED = 1
 _OPENED = 2
 _DAMAGED = 3
+_END = 4
 _AUTO_RESET = 3
 _ALL, _INTERRUPTIBLE, _DEADLINE = 1, 2, 4
 _OR_OPEN = 1 << 8
@@ -109,6 +112,10 @@ class Object:
     def _release(self):
         """Called before it is closed."""
 
+    def _forked(self):
+        """Called in a forked child, where nothing is mapped."""
+        self._release()
+
     def close(self):
         """Gives it back. InUse while another thread waits for it."""
         self._release()
@@ -205,6 +212,80 @@ class Mutex(Waitable):
         owned, lease, thread = c_int(), c_uint32(), c_uint32()
         check(library.tenure_mutex_owner(self._pointer, byref(owned), byref(lease), byref(thread)))
         return {0: None, -1: False}.get(owned.value, (lease.value, thread.value))
+
+
+class RwLock(Object):
+    """Any number of readers, or one writer, between threads of any processes. A reader that dies keeps nobody waiting.
+
+        with lock.read() as abandoned:      # beside other readers
+            ...
+        with lock.write() as abandoned:     # alone
+            if abandoned:                   # the last writer died: readers are told until one writer was
+                repair()
+
+    The arguments of `acquire_read` and `acquire_write` are those of threading.Lock.acquire. A thread that reads and begins to write
+    waits for itself.
+    """
+
+    abandoned = False
+    """Whether the last writer went without unlocking: what the last `acquire_read` or `acquire_write` of this object found."""
+
+    def _acquire(self, function, give_back, blocking, timeout):
+        """Whether the lock was abandoned; None if it was not to be had in time."""
+        flags, limit = _limit(_seconds(blocking, timeout))
+        # The library stores it before the call returns: an exception of a signal handler may come before `status` is.
+        locked, status = c_int(), Interrupted.status
+        try:
+            while status == Interrupted.status:
+                status = function(self._pointer, flags | _INTERRUPTIBLE, limit, byref(locked))
+            if status == Timeout.status:
+                return None
+            self.abandoned = abandoned = check(status) == _ABANDONED
+            return abandoned
+        except BaseException:
+            if locked.value:
+                give_back(self._pointer)
+            raise
+
+    def acquire_read(self, blocking=True, timeout=None):
+        """Locks it for reading: True, or False if it was not to be had in time. Raises Deadlock for the thread that writes."""
+        lock, unlock = library.tenure_rwlock_read_with, library.tenure_rwlock_unlock_read
+        return self._acquire(lock, unlock, blocking, timeout) is not None
+
+    def release_read(self):
+        """Unlocks it for reading once, in any thread. Raises NotOwner."""
+        check(library.tenure_rwlock_unlock_read(self._pointer))
+
+    def acquire_write(self, blocking=True, timeout=None):
+        """Locks it for writing: True, or False if it was not to be had in time. Raises Deadlock."""
+        lock, unlock = library.tenure_rwlock_write_with, library.tenure_rwlock_unlock_write
+        return self._acquire(lock, unlock, blocking, timeout) is not None
+
+    def release_write(self):
+        """Unlocks it for writing. Raises NotOwner."""
+        check(library.tenure_rwlock_unlock_write(self._pointer))
+
+    def read(self):
+        """For `with`: reads; the value is whether the last writer went without unlocking."""
+        return _Locking(self, library.tenure_rwlock_read_with, library.tenure_rwlock_unlock_read)
+
+    def write(self):
+        """For `with`: writes; the value is whether the last writer went without unlocking."""
+        return _Locking(self, library.tenure_rwlock_write_with, library.tenure_rwlock_unlock_write)
+
+
+class _Locking:
+    """A side of a read-write lock, for `with`."""
+
+    def __init__(self, of, lock, unlock):
+        self._of = of
+        self._functions = lock, unlock
+
+    def __enter__(self):
+        return self._of._acquire(*self._functions, True, None)
+
+    def __exit__(self, kind, *_):
+        leave(kind, lambda: check(self._functions[1](self._of._pointer)), ForkedChild)
 
 
 class Event(_Closing, Waitable):
@@ -405,7 +486,7 @@ class Locked(Value):
             damaged = check(status) == _DAMAGED
             memory = (c_char * self.size).from_address(data.value)
             # Views of it keep it open.
-            memory.value = self
+            memory.of = self
             self.damaged, self._memory, self._owner = damaged, memory, get_ident()
         except BaseException:
             if data.value:
@@ -417,7 +498,7 @@ class Locked(Value):
     @property
     def data(self):
         """The bytes, in place, as a memoryview for reading and writing: for the owner, until it releases. Raises NotOwner."""
-        if self._owner != get_ident():
+        if self._owner != get_ident() or self._memory is None:
             raise NotOwner("the value is not locked by this thread")
         if self._view is None:
             view = memoryview(self._memory).cast("B")
@@ -432,6 +513,12 @@ class Locked(Value):
         # Ours, and that of the call to getrefcount: a third is that of a view.
         if self._memory is not None and getrefcount(self._memory) > 2:
             raise BufferError("views of the value exist; release them first")
+
+    def _forked(self):
+        try:
+            self._release()
+        finally:
+            self._memory = None
 
     def _end(self, function):
         """Unlocks."""
@@ -507,7 +594,181 @@ LOCKED = (library.tenure_locked_create, library.tenure_locked_open, library.tenu
 VERSIONED = (library.tenure_versioned_create, library.tenure_versioned_open, library.tenure_versioned_open_named)
 
 
-_KINDS = {1: Mutex, 2: Event, 3: Event, 4: Semaphore, 5: Process, 6: Thread, 7: Descriptor}
+def _bytes(data):
+    """The bytes of an object that has some: no number, of which `bytes` makes zeros."""
+    return data if isinstance(data, bytes) else bytes(memoryview(data))
+
+
+class _Entry(Object):
+    """A held value of a map: open as long as views of it exist."""
+
+    _memory = _view = staticmethod(lambda: None)
+
+    def _release(self):
+        view = self._view()
+        if view is not None:
+            view.release()
+        if self._memory() is not None:
+            raise BufferError("views of a value of a map exist; release them first")
+
+
+class _Iteration(Object):
+    """An iteration over a map, which is in use meanwhile: closed before it."""
+
+    def _release(self):
+        library.tenure_object_close(self._pointer)
+
+
+class Map(_Closing, Object):
+    """A map from bytes to bytes, without a lock. What is in it belongs to it, and outlives the process that put it there.
+
+        prices[b"tea"] = b"3.20"
+        prices[b"tea"], prices.get(b"milk"), b"tea" in prices, len(prices)
+        del prices[b"tea"]
+
+    Keys and values are bytes, or objects that have some; what is returned are copies. Raises KeyError where a dict does.
+
+    Every method that is not about all pairs is one step: of any number of concurrent `setdefault` with one key one sets it, and of
+    concurrent `pop` one gets it. `keys`, `values`, `items` and `iter` are iterators: they see once each pair that is there all the time.
+    """
+
+    def get(self, key, default=None):
+        """The value of a key, or the default."""
+        key, size, status = _bytes(key), 256, Buffer.status
+        while status == Buffer.status:
+            buffer, needed = create_string_buffer(size), c_size_t()
+            status = library.tenure_map_get(self._pointer, key, len(key), buffer, size, byref(needed))
+            size = max(needed.value, 1)
+        if status == NotFound.status:
+            return default
+        check(status)
+        return string_at(buffer, needed.value)
+
+    def __getitem__(self, key):
+        value = self.get(key)
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key, value):
+        key, value = _bytes(key), _bytes(value)
+        check(library.tenure_map_insert(self._pointer, key, len(key), value, len(value), None))
+
+    def __delitem__(self, key):
+        data = _bytes(key)
+        status = library.tenure_map_remove(self._pointer, data, len(data))
+        if status == NotFound.status:
+            raise KeyError(key)
+        check(status)
+
+    def __contains__(self, key):
+        key, found = _bytes(key), c_int()
+        check(library.tenure_map_contains(self._pointer, key, len(key), byref(found)))
+        return bool(found.value)
+
+    def _len(self, with_bytes):
+        count, total = c_size_t(), c_uint64()
+        check(library.tenure_map_len(self._pointer, byref(count), byref(total) if with_bytes else None))
+        return count.value, total.value
+
+    def __len__(self):
+        return self._len(False)[0]
+
+    @property
+    def nbytes(self):
+        """The bytes of all pairs, as `max_bytes` counts them: 8 for each, and its key and value in whole words of 8 bytes."""
+        return self._len(True)[1]
+
+    def setdefault(self, key, value):
+        """The value of a key, which is the given one if it had none."""
+        key, value, inserted = _bytes(key), _bytes(value), c_int()
+        while True:
+            check(library.tenure_map_insert_new(self._pointer, key, len(key), value, len(value), byref(inserted)))
+            found = value if inserted.value else self.get(key)
+            # None: it was removed in the meantime.
+            if found is not None:
+                return found
+
+    def compare_exchange(self, key, expected, value):
+        """Makes `value` the value of a key if it is `expected`; None is no value. Returns whether it was."""
+        key, exchanged = _bytes(key), c_int()
+        both = [(None, 0) if it is None else (it, len(it)) for it in (_optional(expected), _optional(value))]
+        check(library.tenure_map_exchange(self._pointer, key, len(key), *both[0], *both[1], byref(exchanged)))
+        return bool(exchanged.value)
+
+    def pop(self, key, *default):
+        """Removes the value of a key and returns it; without one the default, or raises KeyError."""
+        if len(default) > 1:
+            raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
+        while True:
+            value = self.get(key)
+            if value is None:
+                if default:
+                    return default[0]
+                raise KeyError(key)
+            if self.compare_exchange(key, value, None):
+                return value
+
+    def update(self, pairs):
+        """Sets the pairs of a mapping, or of an iterable of pairs, one after the other."""
+        for key, value in pairs.items() if hasattr(pairs, "items") else pairs:
+            self[key] = value
+
+    def clear(self):
+        """Removes all pairs; such as others set in the meantime may stay."""
+        check(library.tenure_map_clear(self._pointer))
+
+    def items(self):
+        """The pairs, as an iterator. The map cannot be closed before the iterator is at its end, or gone."""
+        pointer = c_void_p()
+        check(library.tenure_map_iterate(self._pointer, byref(pointer)))
+        pairs = _Iteration(self._member, pointer.value)
+        return self._pairs(pairs)
+
+    def _pairs(self, pairs):
+        key, key_size, value, value_size = c_void_p(), c_size_t(), c_void_p(), c_size_t()
+        found = tuple(byref(it) for it in (key, key_size, value, value_size))
+        try:
+            while check(library.tenure_map_next(pairs._pointer, *found)) != _END:
+                yield string_at(key.value, key_size.value), string_at(value.value, value_size.value)
+        finally:
+            pairs._release()
+
+    def keys(self):
+        """The keys, as an iterator; see `items`."""
+        return (key for key, _ in self.items())
+
+    def values(self):
+        """The values, as an iterator; see `items`."""
+        return (value for _, value in self.items())
+
+    __iter__ = keys
+
+    def hold(self, key):
+        """The value of a key in place, as a memoryview for reading: it stays as it is while the view, or a slice of it, exists,
+        also after it was replaced or removed. Raises KeyError."""
+        data, size, pointer, name = c_void_p(), c_size_t(), c_void_p(), _bytes(key)
+        held = byref(data), byref(size), byref(pointer)
+        status = library.tenure_map_hold(self._pointer, name, len(name), *held)
+        if status == NotFound.status:
+            raise KeyError(key)
+        check(status)
+        entry = _Entry(self._member, pointer.value)
+        if not size.value:
+            return memoryview(b"")
+        memory = (c_char * size.value).from_address(data.value)
+        # Views of it keep it open.
+        memory.entry = entry
+        view = memoryview(memory).cast("B").toreadonly()
+        entry._memory, entry._view = weakref.ref(memory), weakref.ref(view)
+        return view
+
+
+def _optional(data):
+    return None if data is None else _bytes(data)
+
+
+_KINDS = {1: Mutex, 2: Event, 3: Event, 4: Semaphore, 5: Process, 6: Thread, 7: Descriptor, 11: RwLock, 16: Map}
 
 
 def open_object(member, what):

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pathlib
 import pickle
+import queue
 import re
 import signal
 import subprocess
@@ -662,60 +663,6 @@ class One(Case):
             with self.assertRaises(tenure.Closed):
                 closed()
 
-
-def work(space_name, token, connection):
-    """Runs in a process of its own."""
-    die_with_parent()
-    with tenure.Space.attach(space_name) as space, space.join() as me, me.open(COUNTER, token) as counter:
-        offset, lease = connection.recv()
-        assert bytes(me.block_at(offset, lease)[:4]) == b"take"
-        me.free_of(offset, lease)
-        for _ in range(ROUNDS):
-            counter.word().add(1)
-        with me.create(KIND, b"from the child" * 10) as handle:
-            connection.send(handle.token)
-            connection.recv()
-
-
-def own(space_name, connection):
-    """Runs until it is killed."""
-    die_with_parent()
-    me = tenure.Space.attach(space_name).join()
-    with me.mutex("lock", or_open=True), me.open_object("event") as event:
-        event.set()
-        connection.recv()
-
-
-def enter(space_name, connection):
-    """Enters itself as the leader, unless there is one."""
-    die_with_parent()
-    with tenure.Space.attach(space_name) as space, space.join() as me:
-        with me.process(name="leader", or_open=True) as leader:
-            connection.send((leader.opened, leader.number))
-            connection.recv()
-
-
-def lend(space_name, connection):
-    """Has a descriptor with a name until it is killed."""
-    die_with_parent()
-    me = tenure.Space.attach(space_name, monitor=False).join()
-    with tempfile.TemporaryFile() as file, me.descriptor(file, "file"):
-        connection.send(None)
-        connection.recv()
-
-
-def hold(space_name, token, connection):
-    """Runs until it is killed."""
-    die_with_parent()
-    me = tenure.Space.attach(space_name).join()
-    counter = me.open(COUNTER, token)
-    kept = [(me.create(KIND, b"x" * i), me.alloc(1 + i)) for i in range(100)]
-    connection.send(len(kept))
-    while True:
-        with me.create(KIND, b"x" * 100), me.alloc(1000):
-            counter.word(8).add(1)
-
-
     def test_slots(self):
         with tenure.Space.open(backend=tenure.PRIVATE, slots=3) as space:
             self.assertEqual(space.info["slots"], 3)
@@ -825,6 +772,280 @@ def hold(space_name, token, connection):
             with self.assertRaises(tenure.ForeignKind):
                 other.open_versioned(8, value.token)
 
+    def test_queues(self):
+        with tenure.Space.open(backend=tenure.PRIVATE, container_slots=128) as space:
+            self.assertEqual(space.info["container_slots"], 128)
+            with space.join() as me, space.join() as other:
+                jobs = me.queue(KIND, 2, "jobs")
+                theirs = other.open_queue(KIND, "jobs")
+                self.assertEqual((space.names[0].kind, theirs.token, theirs.maxsize), ("Queue", jobs.token, 2))
+                for what in ("jobs", jobs.token):
+                    other.open_queue(KIND, what).close()
+                    with self.assertRaises(tenure.ForeignKind):
+                        other.open_queue(COUNTER, what)
+                    with self.assertRaises(tenure.ForeignKind):
+                        other.open_object(what)
+                self.assertTrue(me.queue(KIND, 9, "jobs", or_open=True).opened)
+                with self.assertRaises(tenure.NameTaken):
+                    me.queue(KIND, 9, "jobs")
+                with self.assertRaises(tenure.ContainerSlots):
+                    me.queue(KIND, 129)
+                with self.assertRaises(tenure.Argument):
+                    me.queue(KIND, 0)
+
+                # As queue.Queue.
+                for get in (theirs.get, theirs.get_handle, theirs.claim):
+                    for arguments in ((False,), (True, 0), (True, 0.001)):
+                        with self.assertRaises(queue.Empty) as raised:
+                            get(*arguments)
+                        self.assertIsInstance(raised.exception, tenure.QueueEmpty)
+                    with self.assertRaises(ValueError):
+                        get(timeout=-1)
+                with self.assertRaises(queue.Empty):
+                    theirs.get_nowait()
+                self.assertTrue(jobs.empty())
+                jobs.put(b"one")
+                jobs.put_nowait(bytearray(b"two"))
+                self.assertTrue(jobs.full())
+                for put in (jobs.put_nowait, lambda data: jobs.put(data, timeout=0.001)):
+                    with self.assertRaises(queue.Full) as raised:
+                        put(b"three")
+                    self.assertIsInstance(raised.exception, tenure.QueueFull)
+                for wrong in (5, "text", None):
+                    with self.assertRaises(TypeError):
+                        jobs.put(wrong)
+                self.assertEqual((jobs.qsize(), jobs.claimed), (2, 0))
+                self.assertIn("kind=7 2 of 2", repr(jobs))
+                self.assertEqual((theirs.get(), theirs.get()), (b"one", b"two"))
+                jobs.put(b"")
+                self.assertEqual(theirs.get(), b"")
+
+                # Handles, as they are.
+                with me.create(KIND, b"x" * 1000) as handle, me.create(COUNTER, b"") as wrong:
+                    jobs.put(handle)
+                    with self.assertRaises(tenure.Kept):
+                        jobs.put(handle)
+                    with self.assertRaises(tenure.ForeignKind):
+                        jobs.put(wrong)
+                    token = handle.token
+                with self.assertRaises(tenure.Closed):
+                    jobs.put(handle)
+                with theirs.get_handle() as handle:
+                    self.assertEqual((handle.token, handle.size, bytes(handle.data[:2])), (token, 1000, b"xx"))
+                with self.assertRaises(tenure.Stale):
+                    me.open(KIND, token)
+                theirs.close()
+                jobs.close()
+                gc.collect()
+                self.unharmed(space)
+
+    def test_claims_of_queues(self):
+        with tenure.Space.open(backend=tenure.PRIVATE, container_slots=64) as space:
+            with space.join() as me, space.join() as other:
+                jobs = me.queue(KIND, 8)
+                theirs = other.open_queue(KIND, jobs.token)
+                jobs.put(b"job")
+                # Given back by an exception in the `with`; done by its end.
+                with self.assertRaises(ZeroDivisionError), theirs.claim() as job:
+                    self.assertEqual((bytes(job.data), job.kind, jobs.qsize(), jobs.claimed), (b"job", KIND, 0, 1))
+                    with self.assertRaises(queue.Empty):
+                        jobs.claim(block=False)
+                    1 / 0
+                self.assertEqual((jobs.qsize(), jobs.claimed), (1, 0))
+                with jobs.claim() as job:
+                    job.give_back()
+                with jobs.claim() as job:
+                    token = job.token
+                self.assertEqual((jobs.qsize(), jobs.claimed), (0, 0))
+                with self.assertRaises(tenure.Stale):
+                    other.open(KIND, token)
+                for ended in (job.ack, job.give_back, job.close, lambda: job.data):
+                    with self.assertRaises(tenure.Closed):
+                        ended()
+                jobs.put(b"next")
+                with jobs.claim() as job:
+                    job.ack()
+                self.assertTrue(jobs.empty())
+
+                # A claim that is forgotten is given back; one with slices is not, as long as they are there.
+                jobs.put(b"left")
+                theirs.claim()
+                self.assertEqual(jobs.qsize(), 1)
+                claim = theirs.claim()
+                part = claim.data[1:]
+                del claim
+                self.assertEqual((jobs.claimed, bytes(part)), (1, b"eft"))
+                with self.assertRaises(BufferError):
+                    theirs.close()
+                with self.assertRaises(BufferError):
+                    other.leave()
+                part.release()
+                del part
+                self.assertEqual(jobs.claimed, 1, "until the queue is closed")
+                theirs.close()
+                claim = jobs.claim()
+                view = claim.data[1:]
+                with self.assertRaises(BufferError):
+                    claim.ack()
+                with self.assertRaises(BufferError):
+                    jobs.close()
+                view.release()
+                # Closing the queue gives its claims back.
+                again = other.open_queue(KIND, jobs.token)
+                jobs.close()
+                with self.assertRaises(tenure.Closed):
+                    claim.data
+                with self.assertRaises(tenure.Closed):
+                    claim.ack()
+                self.assertEqual(again.get_nowait(), b"left")
+                again.close()
+                gc.collect()
+                self.unharmed(space)
+
+    def test_maps(self):
+        with tenure.Space.open(backend=tenure.PRIVATE, container_slots=128) as space:
+            with space.join() as me, space.join() as other:
+                prices = me.map(64, "prices")
+                theirs = other.open_object("prices")
+                self.assertIsInstance(theirs, tenure.Map)
+                self.assertEqual((space.names[0].kind, theirs.token), ("Map", prices.token))
+                self.assertTrue(me.map(64, "prices", or_open=True).opened)
+                with self.assertRaises(tenure.ContainerSlots):
+                    me.map(129)
+                self.assertEqual((len(prices), list(prices), prices.nbytes), (0, [], 0))
+                prices[b"tea"] = b"3.20"
+                theirs[bytearray(b"milk")] = memoryview(b"1.10")
+                prices[b""] = b""
+                large = bytes(range(256)) * 100
+                prices[large] = large
+                self.assertEqual((theirs[b"tea"], prices[b"milk"], theirs[b""], theirs[large]), (b"3.20", b"1.10", b"", large))
+                self.assertTrue(b"tea" in theirs and b"te" not in theirs)
+                everything = {b"tea": b"3.20", b"milk": b"1.10", b"": b"", large: large}
+                self.assertEqual((len(theirs), dict(theirs.items())), (4, everything))
+                self.assertEqual((set(theirs), set(theirs.keys())), (set(everything), set(everything)))
+                self.assertEqual(sorted(theirs.values()), sorted(everything.values()))
+                del theirs[large]
+                self.assertEqual(prices.nbytes, 8 * (3 + 3 + 1))
+                for missing in (
+                    lambda: prices[b"te"],
+                    lambda: prices.__delitem__(b"te"),
+                    lambda: prices.pop(b"te"),
+                    lambda: prices.hold(b"te"),
+                ):
+                    with self.assertRaises(KeyError) as raised:
+                        missing()
+                    self.assertEqual(raised.exception.args, (b"te",))
+                self.assertEqual((prices.get(b"te"), prices.get(b"te", 5), prices.pop(b"te", 6)), (None, 5, 6))
+                for wrong in (5, "tea", None):
+                    for call in (
+                        lambda wrong=wrong: prices[wrong],
+                        lambda wrong=wrong: wrong in prices,
+                        lambda wrong=wrong: prices.__setitem__(wrong, b""),
+                        lambda wrong=wrong: prices.__setitem__(b"", wrong),
+                        lambda wrong=wrong: prices.hold(wrong),
+                    ):
+                        self.assertRaises(TypeError, call)
+                with self.assertRaises(tenure.TooLarge):
+                    prices[b"x"] = bytes(1 << 31)
+
+                self.assertEqual((prices.setdefault(b"tea", b"x"), prices.setdefault(b"new", b"y")), (b"3.20", b"y"))
+                self.assertEqual((prices.pop(b"new"), b"new" in prices), (b"y", False))
+                self.assertFalse(prices.compare_exchange(b"tea", None, b"x"))
+                self.assertFalse(prices.compare_exchange(b"tea", b"3.2", b"x"))
+                self.assertTrue(prices.compare_exchange(b"tea", b"3.20", b""))
+                self.assertTrue(prices.compare_exchange(b"tea", b"", None))
+                self.assertTrue(prices.compare_exchange(b"tea", None, b"4.00"))
+                prices.update({b"a": b"1"})
+                prices.update([(b"b", b"2")])
+                self.assertEqual((theirs[b"tea"], theirs[b"a"], theirs[b"b"]), (b"4.00", b"1", b"2"))
+
+                # Held values stay as they are.
+                with prices.hold(b"tea") as view:
+                    prices[b"tea"] = b"5.00"
+                    self.assertEqual((bytes(view), view.readonly), (b"4.00", True))
+                self.assertEqual(bytes(prices.hold(b"")), b"")
+                part = prices.hold(b"tea")[1:]
+                del prices[b"tea"]
+                with self.assertRaises(BufferError):
+                    me.leave()
+                self.assertEqual(bytes(part), b".00")
+                part.release()
+                del part
+
+                # A map that is iterated over is in use.
+                pairs = prices.items()
+                next(pairs)
+                with self.assertRaises(tenure.InUse):
+                    prices.close()
+                del pairs
+                prices.clear()
+                self.assertEqual(len(theirs), 0)
+                bounded = me.map(64, max_bytes=4096)
+                for number in range(200):
+                    bounded[str(number).encode()] = b"x" * 100
+                self.assertTrue(0 < bounded.nbytes <= 4096 and b"199" in bounded)
+                with self.assertRaises(tenure.MapFull):
+                    for number in range(64 * 16 + 1):
+                        prices[str(number).encode()] = b""
+                for it in (prices, theirs, bounded):
+                    it.close()
+                with self.assertRaises(tenure.Closed):
+                    prices[b"tea"]
+                gc.collect()
+                self.unharmed(space)
+                # What is open ends with the member, iterations and held values as well.
+                third = space.join()
+                left = third.map(64)
+                left[b"tea"] = left[b"milk"] = b"x"
+                pairs, view = left.items(), left.hold(b"tea")
+                next(pairs)
+                third.leave()
+                with self.assertRaises(tenure.Closed):
+                    next(pairs)
+                with self.assertRaises(ValueError):
+                    bytes(view)
+                self.unharmed(space)
+
+    def test_read_write_locks(self):
+        with tenure.Space.open(backend=tenure.PRIVATE) as space, space.join() as me, space.join() as other:
+            lock = me.rwlock("index")
+            theirs = other.open_object("index")
+            self.assertIsInstance(theirs, tenure.RwLock)
+            self.assertTrue(me.rwlock("index", or_open=True).opened)
+            self.assertEqual(space.names[0].kind, "RwLock")
+            with lock.read() as abandoned, theirs.read():
+                self.assertIs(abandoned, False)
+                self.assertTrue(lock.acquire_read(blocking=False))
+                lock.release_read()
+                self.assertFalse(theirs.acquire_write(blocking=False))
+                self.assertFalse(theirs.acquire_write(timeout=0.001))
+            with self.assertRaises(tenure.NotOwner):
+                lock.release_read()
+            with lock.write() as abandoned:
+                self.assertIs(abandoned, False)
+                self.assertFalse(theirs.acquire_read(timeout=0))
+                self.assertFalse(theirs.acquire_write(timeout=0))
+                for again in (lock.acquire_read, lock.acquire_write):
+                    with self.assertRaises(tenure.Deadlock):
+                        again()
+            with self.assertRaises(tenure.NotOwner):
+                lock.release_write()
+            with self.assertRaises(ZeroDivisionError), lock.write():
+                1 / 0
+            # A writer that goes is told of.
+            third = space.join()
+            its = third.open_object("index")
+            self.assertTrue(its.acquire_write())
+            third.leave()
+            with lock.read() as abandoned:
+                self.assertTrue(abandoned and lock.abandoned)
+            with theirs.write() as abandoned:
+                self.assertTrue(abandoned and theirs.abandoned)
+            with theirs.write() as abandoned:
+                self.assertFalse(abandoned or theirs.abandoned)
+            for it in (lock, theirs):
+                it.close()
+
     def test_a_forked_child_has_no_claim_and_no_lock(self):
         with tenure.Space.open(backend=tenure.ANONYMOUS, slots=1) as space, space.join() as me:
             me.slots.put(0, me.create(KIND, b"job"))
@@ -835,17 +1056,86 @@ def hold(space_name, token, connection):
                 child = os.fork()
                 if child == 0:
                     failed = 0
-                    for refused in (claim.ack, value.release, lambda: me.slots.claim(0, KIND), lambda: bytes(view)):
+                    try:
+                        value.__exit__(None)
+                    except BaseException:
+                        failed = 1
+                    for refused in (claim.ack, value.release, lambda: value.data, lambda: me.slots.claim(0, KIND), lambda: bytes(view)):
                         try:
                             refused()
                             failed = 1
-                        except (tenure.ForkedChild, tenure.Closed, ValueError):
+                        except (tenure.ForkedChild, tenure.NotOwner, tenure.Closed, ValueError):
                             pass
                     os._exit(failed)
                 self.assertEqual(os.waitpid(child, 0)[1], 0)
                 value.data[0] = 1
             claim.ack()
             del view
+
+
+def work(space_name, token, connection):
+    """Runs in a process of its own."""
+    die_with_parent()
+    with tenure.Space.attach(space_name) as space, space.join() as me, me.open(COUNTER, token) as counter:
+        offset, lease = connection.recv()
+        assert bytes(me.block_at(offset, lease)[:4]) == b"take"
+        me.free_of(offset, lease)
+        for _ in range(ROUNDS):
+            counter.word().add(1)
+        with me.create(KIND, b"from the child" * 10) as handle:
+            connection.send(handle.token)
+            connection.recv()
+
+
+def own(space_name, connection):
+    """Runs until it is killed."""
+    die_with_parent()
+    me = tenure.Space.attach(space_name).join()
+    with me.mutex("lock", or_open=True), me.open_object("event") as event:
+        event.set()
+        connection.recv()
+
+
+def enter(space_name, connection):
+    """Enters itself as the leader, unless there is one."""
+    die_with_parent()
+    with tenure.Space.attach(space_name) as space, space.join() as me:
+        with me.process(name="leader", or_open=True) as leader:
+            connection.send((leader.opened, leader.number))
+            connection.recv()
+
+
+def lend(space_name, connection):
+    """Has a descriptor with a name until it is killed."""
+    die_with_parent()
+    me = tenure.Space.attach(space_name, monitor=False).join()
+    with tempfile.TemporaryFile() as file, me.descriptor(file, "file"):
+        connection.send(None)
+        connection.recv()
+
+
+def hold(space_name, token, connection):
+    """Runs until it is killed."""
+    die_with_parent()
+    me = tenure.Space.attach(space_name).join()
+    counter = me.open(COUNTER, token)
+    kept = [(me.create(KIND, b"x" * i), me.alloc(1 + i)) for i in range(100)]
+    connection.send(len(kept))
+    while True:
+        with me.create(KIND, b"x" * 100), me.alloc(1000):
+            counter.word(8).add(1)
+
+
+def work_on(space_name, connection):
+    """Has claimed, set and locked until it is killed."""
+    die_with_parent()
+    me = tenure.Space.attach(space_name).join()
+    jobs, notes, index = me.open_queue(KIND, "jobs"), me.open_object("notes"), me.open_object("index")
+    with jobs.claim() as job, index.write():
+        jobs.put(b"its")
+        notes[b"killed"] = bytes(job.data)
+        connection.send(None)
+        connection.recv()
 
 
 class Several(Case):
@@ -923,6 +1213,171 @@ class Several(Case):
             while space.stats["members_live"] > 1:
                 me.recover()
             self.unharmed(space)
+
+    def test_what_a_killed_process_had_claimed_and_set_is_there(self):
+        space = self.named("collections", container_slots=128)
+        with space.join() as me:
+            jobs, notes, index = me.queue(KIND, 8, "jobs"), me.map(64, "notes"), me.rwlock("index")
+            jobs.put(b"job")
+            context = multiprocessing.get_context("spawn")
+            ours, theirs = context.Pipe()
+            child = context.Process(target=work_on, args=(name("collections"), theirs), daemon=True)
+            child.start()
+            self.addCleanup(child.kill)
+            ours.recv()
+            self.assertEqual((jobs.qsize(), jobs.claimed, index.acquire_read(blocking=False)), (1, 1, False))
+            child.kill()
+            with index.read() as abandoned:
+                self.assertTrue(abandoned)
+            # Its own one, and then what was given back, or the other way round.
+            self.assertEqual({jobs.get(), jobs.get()}, {b"job", b"its"})
+            self.assertEqual(notes[b"killed"], b"job")
+            child.join()
+            for it in (jobs, notes, index):
+                it.close()
+            while space.stats["members_live"] > 1:
+                me.recover()
+            self.unharmed(space)
+
+    def test_a_forked_child_has_no_queue_no_map_and_no_lock(self):
+        space = self.named("forked", container_slots=128)
+        with space.join() as me:
+            jobs, notes, index = me.queue(KIND, 8, "jobs"), me.map(64, "notes"), me.rwlock()
+            jobs.put(b"one")
+            jobs.put(b"two")
+            notes[b"a"] = b"held"
+            claim, view, pairs = jobs.claim(), notes.hold(b"a"), notes.items()
+            data = claim.data
+            index.acquire_write()
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    die_with_parent()
+                    for call in (
+                        lambda: jobs.put(b"x"),
+                        jobs.get,
+                        jobs.get_handle,
+                        jobs.claim,
+                        jobs.qsize,
+                        jobs.close,
+                        claim.ack,
+                        lambda: notes[b"a"],
+                        lambda: notes.__setitem__(b"a", b"x"),
+                        lambda: notes.setdefault(b"b", b"x"),
+                        lambda: notes.pop(b"a"),
+                        lambda: b"a" in notes,
+                        lambda: len(notes),
+                        lambda: notes.hold(b"a"),
+                        notes.clear,
+                        notes.items,
+                        lambda: next(pairs),
+                        index.acquire_read,
+                        index.release_write,
+                        index.read().__enter__,
+                    ):
+                        with self.assertRaises(tenure.ForkedChild):
+                            call()
+                    for released in (view, data):
+                        with self.assertRaises(ValueError):
+                            bytes(released)
+                    with claim, jobs, notes:
+                        pass
+                    with space.join() as child, child.open_queue(KIND, "jobs") as its, child.open_object("notes") as map:
+                        with its.claim() as job:
+                            map[b"child"] = bytes(job.data)
+                    status = 0
+                finally:
+                    os._exit(status)
+            self.assertEqual(os.waitpid(child, 0)[1], 0)
+            self.assertEqual((bytes(data), bytes(view), notes[b"child"]), (b"one", b"held", b"two"))
+            self.assertEqual(dict(pairs), {b"a": b"held", b"child": b"two"})
+            claim.ack()
+            index.release_write()
+            view.release()
+            for it in (jobs, notes, index):
+                it.close()
+            self.unharmed(space)
+
+    def test_handlers_run_while_queues_and_locks_are_waited_for(self):
+        with tenure.Space.open(backend=tenure.MEMFD, container_slots=64) as space:
+            with space.join() as me, space.join() as other:
+                jobs, index = me.queue(KIND, 1), me.rwlock()
+                for wait in (jobs.get, jobs.get_handle, jobs.claim, lambda: jobs.get(timeout=60)):
+                    self.signalled(wait, lambda: jobs.put(b"x"))
+                    self.assertEqual((jobs.qsize(), jobs.claimed), (0, 0))
+                    self.signalled(wait, lambda: jobs.put(b"x"), raises=False)
+                    gc.collect()
+                    if not jobs.empty():
+                        # The claim was forgotten.
+                        jobs.get()
+                jobs.put(b"first")
+                with me.create(KIND, b"handle") as handle:
+                    for data in (b"second", handle):
+                        self.signalled(lambda data=data: jobs.put(data), jobs.get)
+                        self.assertEqual((jobs.get(), jobs.empty()), (b"first", True))
+                        jobs.put(b"first")
+                for lock, wait, release in (
+                    ("acquire_write", index.acquire_read, index.release_read),
+                    ("acquire_write", index.read().__enter__, index.release_read),
+                    ("acquire_read", index.acquire_write, index.release_write),
+                    ("acquire_write", index.write().__enter__, index.release_write),
+                ):
+                    theirs = other.open_object(index.token)
+                    getattr(theirs, lock)()
+                    # Closed by another thread: nobody has it then.
+                    self.signalled(wait, theirs.close)
+                    self.signalled(wait, theirs.close, raises=False)
+                    release()
+                for it in (jobs, index):
+                    it.close()
+                gc.collect()
+                self.unharmed(space)
+
+    def test_an_exception_right_after_a_claim_or_a_lock_gives_it_back(self):
+        class Stop(Exception):
+            pass
+
+        names = ("tenure_queue_claim", "tenure_rwlock_read_with", "tenure_rwlock_write_with")
+        before = {name: getattr(_library.library, name) for name in names}
+
+        def stopped(function):
+            def call(*arguments):
+                status = function(*arguments)
+                if status >= 0:
+                    # As a handler does that runs when the call has returned.
+                    raise Stop
+                return status
+
+            return call
+
+        with tenure.Space.open(backend=tenure.MEMFD, container_slots=64) as space, space.join() as me:
+            jobs, index = me.queue(KIND, 8), me.rwlock()
+            jobs.put(b"job")
+            for name, function in before.items():
+                setattr(_library.library, name, stopped(function))
+            try:
+                reading, writing = index.read(), index.write()
+                for call in (
+                    jobs.get,
+                    jobs.get_handle,
+                    jobs.claim,
+                    index.acquire_read,
+                    index.acquire_write,
+                    reading.__enter__,
+                    writing.__enter__,
+                ):
+                    with self.assertRaises(Stop):
+                        call()
+                    self.assertEqual((jobs.qsize(), jobs.claimed), (1, 0))
+                    with self.assertRaises(tenure.NotOwner):
+                        index.release_read()
+                    with self.assertRaises(tenure.NotOwner):
+                        index.release_write()
+            finally:
+                for name, function in before.items():
+                    setattr(_library.library, name, function)
+            self.assertEqual(jobs.get(), b"job")
 
     def test_one_of_several_is_the_leader(self):
         space = self.named("leader")
