@@ -324,6 +324,80 @@ static void maps(void)
     expect_unharmed(space, 0, 0);
 }
 
+/* What every function of an object says of one that is `it`: NULL, or closed. */
+static void expect_of_none(int status, tenure_object *it)
+{
+    tenure_handle handle;
+    tenure_object *object;
+    uint32_t waiting;
+    size_t size;
+    int found;
+    EXPECT(status, tenure_queue_push(it, "x", 1, 0, NOW));
+    EXPECT(status, tenure_queue_push_handle(mine, it, 1, 0, NOW));
+    EXPECT(status, tenure_queue_pop(it, 0, NOW, &handle));
+    EXPECT(status, tenure_queue_claim(it, 0, NOW, &handle));
+    EXPECT(status, tenure_queue_ack(it, 1));
+    EXPECT(status, tenure_queue_give_back(it, 1));
+    EXPECT(status, tenure_queue_len(it, &waiting, NULL, NULL));
+    EXPECT(status, tenure_map_insert(it, "k", 1, "x", 1, NULL));
+    EXPECT(status, tenure_map_insert_new(it, "k", 1, "x", 1, &found));
+    EXPECT(status, tenure_map_exchange(it, "k", 1, NULL, 0, "x", 1, &found));
+    EXPECT(status, tenure_map_get(it, "k", 1, NULL, 0, &size));
+    EXPECT(status, tenure_map_hold(it, "k", 1, NULL, &size, &object));
+    EXPECT(status, tenure_map_contains(it, "k", 1, &found));
+    EXPECT(status, tenure_map_remove(it, "k", 1));
+    EXPECT(status, tenure_map_clear(it));
+    EXPECT(status, tenure_map_len(it, &size, NULL));
+    EXPECT(status, tenure_map_iterate(it, &object));
+    EXPECT(status, tenure_map_next(it, NULL, NULL, NULL, NULL));
+}
+
+static void bad_input(void)
+{
+    tenure_object *queue, *map, *none, *iteration;
+    tenure_handle handle;
+    uint32_t waiting;
+    int found;
+    expect_of_none(TENURE_ERR_NULL, NULL);
+    expect_of_none(TENURE_ERR_CLOSED, (tenure_object *)space);
+    EXPECT(TENURE_ERR_NULL, tenure_queue_create(NULL, NULL, 0, KIND, 2, &none));
+    EXPECT(TENURE_ERR_NULL, tenure_queue_create(me, NULL, 0, KIND, 2, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_queue_create(me, NULL, TENURE_OR_OPEN, KIND, 2, &none));
+    EXPECT(TENURE_ERR_NULL, tenure_queue_open_named(NULL, KIND, "jobs", &none));
+    EXPECT(TENURE_ERR_FOREIGN_SPACE, tenure_queue_open(me, KIND, 1, &none));
+    EXPECT(TENURE_ERR_NULL, tenure_queue_open(me, KIND, 1, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_queue_open_named(me, KIND, NULL, &none));
+    EXPECT(TENURE_ERR_NULL, tenure_map_create(NULL, NULL, 0, 64, 0, &none));
+    EXPECT(TENURE_ERR_NULL, tenure_map_create(me, NULL, 0, 64, 0, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_map_create(me, NULL, TENURE_OR_OPEN, 64, 0, &none));
+    OK(tenure_queue_create(me, NULL, 0, KIND, 2, &queue));
+    OK(tenure_map_create(me, NULL, 0, 64, 0, &map));
+    EXPECT(TENURE_ERR_NULL, tenure_queue_claim(queue, 0, NOW, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_queue_len(queue, NULL, &waiting, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_queue_push_handle(NULL, queue, 1, 0, NOW));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_queue_push(queue, "x", 1, TENURE_ALL, NOW));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_queue_claim(queue, UINT32_MAX, NOW, &handle));
+    EXPECT(TENURE_ERR_NULL, tenure_map_insert_new(map, "k", 1, "x", 1, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_map_exchange(map, "k", 1, NULL, 0, "x", 1, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_map_exchange(map, NULL, 1, NULL, 0, "x", 1, &found));
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_map_exchange(map, "k", 1, "x", SIZE_MAX, "x", 1, &found));
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_map_get(map, "k", SIZE_MAX, NULL, 0, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_map_hold(map, "k", 1, NULL, NULL, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_map_len(map, NULL, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_map_iterate(map, NULL));
+    OK(tenure_map_iterate(map, &iteration));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_map_next(map, NULL, NULL, NULL, NULL));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_map_clear(iteration));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_wait(iteration, NOW));
+    EXPECT(TENURE_END, tenure_map_next(iteration, NULL, NULL, NULL, NULL));
+    OK(tenure_object_close(iteration));
+    OK(tenure_object_close(map));
+    OK(tenure_object_close(queue));
+    expect_of_none(TENURE_ERR_CLOSED, queue);
+    expect_of_none(TENURE_ERR_CLOSED, iteration);
+    expect_unharmed(space, 0, 0);
+}
+
 static void open_space(uint32_t backend, const char *name)
 {
     tenure_options options = TENURE_OPTIONS_INIT;
@@ -427,6 +501,7 @@ static void on(uint32_t backend, const char *name)
     OK(tenure_local_open(other, &theirs));
     queues();
     maps();
+    bad_input();
     OK(tenure_local_close(mine));
     OK(tenure_local_close(theirs));
     OK(tenure_leave(me));
