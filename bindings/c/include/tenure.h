@@ -1051,6 +1051,18 @@ int tenure_slot_put(struct tenure_local *local, uint32_t slot, uint32_t kind, ui
 int tenure_slot_keep(struct tenure_local *local, uint32_t kind, uint64_t token, uint32_t *slot);
 
 /**
+ * Puts a mutex, read-write lock, event, semaphore, value, queue or map into an empty slot, whichever: `*slot` is its number. From then on
+ * the slot holds it as well, with all that is in it, until tenure_slot_evict. With a name it is found when the processes that made it are
+ * gone. The caller's object stays open.
+ *
+ * Threads: any. Fork, results: as tenure_slot_keep; TENURE_ERR_FOREIGN_KIND for an object that no slot can hold.
+ *
+ * `slot` is NULL or writable.
+ */
+int tenure_slot_keep_object(const struct tenure_object *object,
+                            uint32_t *slot);
+
+/**
  * As tenure_slot_put, also in the place of another handle, in one step. That one ends if nobody else holds it;
  * `*before`, unless it is NULL, is its token, or 0 if the slot was empty. TENURE_ERR_SLOT_FULL when the other handle is
  * claimed. Threads, fork: as tenure_slot_put.

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU8;
 
 use tenure::{
     Descriptor, DescriptorError, Entry, Event, FileShare, Kind, Locked, Map, Mutex, Named, OpenHandleError,
-    Process, ProcessError, RwLock, Semaphore, Shared, Thread, Token, Versioned, Waitable,
+    Process, ProcessError, RwLock, Semaphore, Shared, Slots, Thread, Token, Versioned, Waitable,
 };
 
 use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
@@ -78,6 +78,11 @@ impl Thing {
     /// Its member, for one more object.
     pub(crate) fn member(&self) -> Result<Pin<Membership>, Failure> {
         self.member.again()
+    }
+
+    /// The slots of its space.
+    pub(crate) fn slots(&self) -> Slots<'_> {
+        self.member.member.slots()
     }
 
     pub(crate) fn kind(&self) -> tenure_object_kind {

@@ -5,11 +5,12 @@ use std::mem::ManuallyDrop;
 
 use tenure::{Claim, Handle, PutError, Raw, Slots, UseError};
 
-use crate::abi::{tenure_handle, tenure_local};
+use crate::abi::{tenure_handle, tenure_local, tenure_object};
 use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{guard, guard_out, tell};
 use crate::handle::{NOTHING, hand_out, of_handle, token};
 use crate::local::{Seat, kind, seat};
+use crate::object::{Any, Thing, usable};
 
 /// Puts a handle that the caller holds.
 fn put<T>(
@@ -60,6 +61,46 @@ pub unsafe extern "C" fn tenure_slot_keep(
     slot: *mut u32,
 ) -> c_int {
     let call = || put(seat(local)?, kind, token, |slots, handle| slots.keep(handle));
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(slot, "slot", 0, call) }
+}
+
+impl Thing {
+    /// Puts the object into an empty slot.
+    fn keep(&self) -> Result<u32, Failure> {
+        let slots = self.slots();
+        Ok(match &self.any {
+            Any::Mutex(mutex) => slots.keep(mutex),
+            Any::Event(event) => slots.keep(event),
+            Any::Semaphore(semaphore) => slots.keep(semaphore),
+            Any::RwLock(lock) => slots.keep(lock),
+            Any::Locked(locked) => slots.keep(locked),
+            Any::Versioned(versioned) => slots.keep(versioned),
+            Any::Shared(shared) => slots.keep(shared),
+            Any::Queue(lent) => slots.keep(&lent.queue),
+            Any::Map(map) => slots.keep(map),
+            Any::Process(_)
+            | Any::Thread(_)
+            | Any::Descriptor(_)
+            | Any::Share(_)
+            | Any::Entry(_)
+            | Any::Iteration(_) => return Err(self.wrong("thing that a slot can hold")),
+        }?)
+    }
+}
+
+/// Puts a mutex, read-write lock, event, semaphore, value, queue or map into an empty slot, whichever: `*slot` is its number. From then on
+/// the slot holds it as well, with all that is in it, until tenure_slot_evict. With a name it is found when the processes that made it are
+/// gone. The caller's object stays open.
+///
+/// Threads: any. Fork, results: as tenure_slot_keep; TENURE_ERR_FOREIGN_KIND for an object that no slot can hold.
+///
+/// # Safety
+///
+/// `slot` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_slot_keep_object(object: *const tenure_object, slot: *mut u32) -> c_int {
+    let call = || usable(object)?.keep();
     // SAFETY: the caller's promise.
     unsafe { guard_out(slot, "slot", 0, call) }
 }

@@ -715,10 +715,14 @@ class Slots:
         """Puts a handle into an empty slot. The handle stays open here as well. Raises SlotFull, Kept, NoSlot."""
         self._member._call(library.tenure_slot_put, slot, *self._held(handle))
 
-    def keep(self, handle):
-        """Puts a handle into an empty slot, whichever; returns its number. Raises SlotFull if there is none, and Kept."""
+    def keep(self, what):
+        """Puts a handle, or an object (a mutex, a value, a queue, a map and so on), into an empty slot, whichever; returns its number.
+        Raises SlotFull if there is none, and Kept."""
         slot = c_uint32()
-        self._member._call(library.tenure_slot_keep, *self._held(handle), byref(slot))
+        if isinstance(what, Object):
+            check(library.tenure_slot_keep_object(what._pointer, byref(slot)))
+        else:
+            self._member._call(library.tenure_slot_keep, *self._held(what), byref(slot))
         return slot.value
 
     def replace(self, slot, handle):

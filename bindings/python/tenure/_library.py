@@ -228,6 +228,7 @@ FUNCTIONS = {
     "tenure_space_names": (c_void_p, POINTER(Name), c_size_t, POINTER(c_size_t)),
     "tenure_slot_put": (*_local, c_uint32, c_uint32, c_uint64),
     "tenure_slot_keep": (*_local, c_uint32, c_uint64, POINTER(c_uint32)),
+    "tenure_slot_keep_object": (c_void_p, POINTER(c_uint32)),
     "tenure_slot_replace": (*_local, c_uint32, c_uint32, c_uint64, POINTER(c_uint64)),
     "tenure_slot_take": (*_local, c_uint32, c_uint32, POINTER(Handle)),
     "tenure_slot_claim": (*_local, c_uint32, c_uint32, POINTER(Handle)),

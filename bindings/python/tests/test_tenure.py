@@ -706,6 +706,30 @@ class One(Case):
                 gc.collect()
                 self.unharmed(space)
 
+    def test_objects_in_slots(self):
+        with tenure.Space.open(backend=tenure.PRIVATE, slots=3, container_slots=128) as space:
+            with space.join() as me:
+                jobs, notes = me.queue(KIND, 8, "jobs"), me.map(64, "notes")
+                jobs.put(b"job")
+                notes[b"a"] = b"1"
+                self.assertEqual((me.slots.keep(jobs), me.slots.keep(notes), me.slots.keep(me.mutex("lock"))), (0, 1, 2))
+                for refused in (lambda: me.slots.keep(jobs), lambda: me.slots.keep(me.open_object("lock"))):
+                    with self.assertRaises(tenure.Kept):
+                        refused()
+                with self.assertRaises(tenure.SlotFull):
+                    me.slots.keep(me.event())
+                with self.assertRaises(tenure.ForeignKind):
+                    me.slots.keep(me.process())
+            self.assertEqual(space.stats["members_live"], 0)
+            with space.join() as me:
+                self.assertEqual((me.open_queue(KIND, "jobs").get(block=False), me.open_object("notes")[b"a"]), (b"job", b"1"))
+                for slot in range(3):
+                    me.slots.evict(slot)
+                with self.assertRaises(tenure.NotFound):
+                    me.open_object("notes")
+                gc.collect()
+                self.unharmed(space)
+
     def test_locked_values(self):
         with tenure.Space.open(backend=tenure.PRIVATE) as space, space.join() as me, space.join() as other:
             value = me.locked(9, 1000, "value")

@@ -352,6 +352,45 @@ static void expect_of_none(int status, tenure_object *it)
     EXPECT(status, tenure_map_next(it, NULL, NULL, NULL, NULL));
 }
 
+/* A slot holds an object with all that is in it, while no member lives. */
+static void in_slots(void)
+{
+    tenure_object *queue, *map, *process, *again;
+    tenure_handle job;
+    uint32_t slot = 9;
+    OK(tenure_queue_create(me, "jobs", 0, KIND, 2, &queue));
+    OK(tenure_map_create(me, "prices", 0, 64, 0, &map));
+    OK(tenure_queue_push(queue, "job", 3, 0, NOW));
+    OK(tenure_map_insert(map, "tea", 3, "green", 5, NULL));
+    OK(tenure_slot_keep_object(queue, &slot));
+    HOLDS(slot == 0);
+    EXPECT(TENURE_ERR_KEPT, tenure_slot_keep_object(queue, &slot));
+    OK(tenure_slot_keep_object(map, &slot));
+    HOLDS(slot == 1);
+    OK(tenure_process_of(me, NULL, 0, 0, &process));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_slot_keep_object(process, &slot));
+    EXPECT(TENURE_ERR_NULL, tenure_slot_keep_object(map, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_slot_keep_object(NULL, &slot));
+    OK(tenure_object_close(process));
+    OK(tenure_object_close(queue));
+    OK(tenure_object_close(map));
+    OK(tenure_mutex_create(me, NULL, 0, &again));
+    EXPECT(TENURE_ERR_SLOT_FULL, tenure_slot_keep_object(again, &slot));
+    OK(tenure_object_close(again));
+    OK(tenure_queue_open_named(other, KIND, "jobs", &queue));
+    OK(tenure_object_open_named(other, TENURE_MAP, "prices", &map));
+    OK(tenure_queue_pop(queue, 0, NOW, &job));
+    HOLDS(is(&job, "job"));
+    expect_value(map, "tea", "green");
+    OK(tenure_close(theirs, job.token));
+    OK(tenure_object_close(queue));
+    OK(tenure_object_close(map));
+    OK(tenure_slot_evict(mine, 0, NULL));
+    OK(tenure_slot_evict(mine, 1, NULL));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_object_open_named(me, TENURE_MAP, "prices", &map));
+    expect_unharmed(space, 0, 0);
+}
+
 static void bad_input(void)
 {
     tenure_object *queue, *map, *none, *iteration;
@@ -406,6 +445,7 @@ static void open_space(uint32_t backend, const char *name)
     options.members = 8;
     options.handles = 256;
     options.scratch_bytes = 1 << 20;
+    options.slots = 2;
     options.container_slots = CONTAINER_SLOTS;
     OK(tenure_space_open(&options, name, &space));
     OK(tenure_space_info(space, &info));
@@ -501,6 +541,7 @@ static void on(uint32_t backend, const char *name)
     OK(tenure_local_open(other, &theirs));
     queues();
     maps();
+    in_slots();
     bad_input();
     OK(tenure_local_close(mine));
     OK(tenure_local_close(theirs));

@@ -7,9 +7,9 @@ use tenure_capi::{
     tenure_locked_abandon, tenure_locked_lock, tenure_locked_open, tenure_locked_open_named,
     tenure_locked_repaired, tenure_locked_unlock, tenure_object, tenure_queue_open, tenure_queue_open_named,
     tenure_shared_data, tenure_shared_open, tenure_shared_open_named, tenure_slot_ack, tenure_slot_claim,
-    tenure_slot_evict, tenure_slot_find, tenure_slot_give_back, tenure_slot_keep, tenure_slot_put,
-    tenure_slot_replace, tenure_slot_take, tenure_status, tenure_value_size, tenure_versioned_open,
-    tenure_versioned_open_named, tenure_versioned_read, tenure_versioned_write,
+    tenure_slot_evict, tenure_slot_find, tenure_slot_give_back, tenure_slot_keep, tenure_slot_keep_object,
+    tenure_slot_put, tenure_slot_replace, tenure_slot_take, tenure_status, tenure_value_size,
+    tenure_versioned_open, tenure_versioned_open_named, tenure_versioned_read, tenure_versioned_write,
 };
 
 use super::faults::{checked, told};
@@ -38,6 +38,11 @@ impl Program {
                 checked(tenure_slot_put(self.local, *slot, kind, token)).map(|()| Answer::Done)
             }
             Order::Put { slot: None, thing } => {
+                if let Held::Object { object, .. } = self.held(thing)? {
+                    // SAFETY: a place for the result.
+                    checked(unsafe { tenure_slot_keep_object(object, &raw mut slot_number) })?;
+                    return Ok(Answer::Number(slot_number.into()));
+                }
                 let (kind, token) = self.handle(thing)?;
                 // SAFETY: a place for the result.
                 checked(unsafe { tenure_slot_keep(self.local, kind, token, &raw mut slot_number) })?;

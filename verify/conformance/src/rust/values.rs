@@ -28,9 +28,32 @@ impl Program {
         }
     }
 
+    /// Puts an object into any empty slot.
+    fn keep_object(&self, thing: &Thing) -> Result<Answer, Fault> {
+        let slots = self.member()?.slots();
+        let slot = match self.object(thing)? {
+            Object::Mutex(mutex) => slots.keep(mutex),
+            Object::Event(event) => slots.keep(event),
+            Object::Semaphore(semaphore) => slots.keep(semaphore),
+            Object::RwLock(lock) => slots.keep(lock),
+            Object::Locked(locked) => slots.keep(locked),
+            Object::Versioned(versioned) => slots.keep(versioned),
+            Object::Shared(shared) => slots.keep(shared),
+            Object::Queue(queue) => slots.keep(queue),
+            Object::Map(map) => slots.keep(map),
+            _ => return Err(Fault::ForeignKind),
+        }?;
+        Ok(Answer::Number(slot.into()))
+    }
+
     /// Orders about slots.
     pub(super) fn slots(&mut self, order: &Order) -> Result<Answer, Fault> {
         match order {
+            Order::Put { slot: None, thing }
+                if !matches!(self.object(thing)?, Object::Raw(_) | Object::Claim(_)) =>
+            {
+                self.keep_object(thing)
+            }
             Order::Put { slot, thing } => {
                 let (slots, handle) = (self.member()?.slots(), self.handle(thing)?);
                 match slot {

@@ -2,10 +2,12 @@
 
 use super::Row;
 use crate::driver::Sizes;
-use crate::order::{Answer, Fault, New, Order};
+use crate::order::{Answer, Fault, New, Order, Sort};
 use crate::stage::Stage;
 
 const S: Sizes = Sizes::SLOTS;
+
+const BOTH: Sizes = Sizes { slots: 4, ..Sizes::CONTAINERS };
 
 pub(super) const ROWS: &[Row] = &[
     ("what is in a slot outlives the last member", S, outlives),
@@ -30,6 +32,11 @@ pub(super) const ROWS: &[Row] = &[
     ("what is in a slot is taken and claimed as its own kind only", S, wrong_kind),
     ("a forked child has no claim of its parent's", S, forked_child),
     ("a space without slots says so", Sizes::USUAL, no_slots),
+    (
+        "a queue, a map, a value and a lock in slots are there with all that is in them when nobody is left",
+        BOTH,
+        objects,
+    ),
 ];
 
 fn outlives(stage: &Stage) -> Result<(), Fault> {
@@ -301,5 +308,39 @@ fn no_slots(stage: &Stage) -> Result<(), Fault> {
     assert_eq!(a.put(0, thing), Err(Fault::NoSlot));
     assert_eq!(a.put_anywhere(thing), Err(Fault::SlotFull));
     assert_eq!(a.find_slot(thing.token)?, None);
+    Ok(())
+}
+
+fn objects(stage: &Stage) -> Result<(), Fault> {
+    let mut a = stage.program()?;
+    let queue = a.create_named("jobs", New::Queue { kind: crate::wishes::KIND, capacity: 8 })?;
+    let map = a.create_named("prices", New::Map { capacity: 64, max_bytes: 0 })?;
+    let value = a.create_named("value", New::Versioned { of: 9, bytes: b"first".to_vec() })?;
+    let lock = a.create_named("lock", New::RwLock)?;
+    a.push(queue, b"job", Some(0))?;
+    a.insert(map, b"tea", &[7; 100])?;
+    a.write(value, b"other")?;
+    for thing in [queue, map, value, lock] {
+        a.put_anywhere(thing)?;
+    }
+    assert_eq!(a.put_anywhere(map), Err(Fault::Kept));
+    let mutex = a.mutex()?;
+    assert_eq!(a.put_anywhere(mutex), Err(Fault::SlotFull));
+    a.close(mutex)?;
+    a.leave()?;
+
+    let mut b = stage.program()?;
+    let jobs = b.open_named("jobs", Sort::Queue(crate::wishes::KIND))?;
+    assert_eq!(b.pop_bytes(jobs)?, b"job");
+    let prices = b.open_named("prices", Sort::Map)?;
+    assert_eq!(b.value_of(prices, b"tea")?, [7; 100]);
+    let value = b.open_named("value", Sort::Versioned(9))?;
+    assert_eq!(b.read(value)?.0, b"other");
+    let lock = b.open_named("lock", Sort::RwLock)?;
+    assert!(!b.lock_write(lock, Some(0))?);
+    b.unlock_write(lock)?;
+    (0..4).try_for_each(|slot| b.evict(slot).map(drop))?;
+    b.close(prices)?;
+    assert_eq!(b.open_named("prices", Sort::Map), Err(Fault::NoSuchName));
     Ok(())
 }
