@@ -13,7 +13,8 @@ use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 use tenure::{
-    Handle, Kind, Local, Member, Space, Token,
+    Handle, Kind, Local, Member, Raw, Space, Token,
+    collections::{Map, Queue},
     error::WaitError,
     raw::RawHandle,
     sync::{Event, Locked, Mutex, MutexGuard, Reset, RwLock, Semaphore, Versioned},
@@ -459,6 +460,68 @@ fn versioned_write_64(values: Values) -> Values {
     values
 }
 
+/// Warm containers.
+struct Containers {
+    queue: Queue<Raw>,
+    map: Map,
+}
+
+/// The map has one pair: the buckets of several keys depend on a secret of the map.
+fn containers() -> Containers {
+    let options = Space::options().container_slots(128).handles(1 << 10).scratch(1 << 20);
+    let space = options.monitor(false).memfd().expect("a space");
+    let member = space.join().expect("a member");
+    let queue = Queue::create_raw(&member, KIND, 64).expect("a queue");
+    let map = Map::create(&member, 64).expect("a map");
+    for _ in 0..100 {
+        queue.push(&[7; 32]).expect("empty");
+        drop(queue.pop().expect("a queue"));
+        map.insert(MAP_KEY, &[7; 100]).expect("a map");
+    }
+    Containers { queue, map }
+}
+
+const MAP_KEY: &[u8] = b"16 bytes of key.";
+
+#[library_benchmark(config = budget("queue_push_pop_8"), setup = containers)]
+#[bench::alone()]
+fn queue_push_pop_8(containers: Containers) -> Containers {
+    for i in 0..OPERATIONS {
+        containers.queue.push(&i.to_le_bytes()).unwrap();
+        black_box(containers.queue.pop().unwrap());
+    }
+    containers
+}
+
+#[library_benchmark(config = budget("queue_push_claim_ack_8"), setup = containers)]
+#[bench::alone()]
+fn queue_push_claim_ack_8(containers: Containers) -> Containers {
+    for i in 0..OPERATIONS {
+        containers.queue.push(&i.to_le_bytes()).unwrap();
+        black_box(containers.queue.claim().unwrap()).unwrap().ack().unwrap();
+    }
+    containers
+}
+
+#[library_benchmark(config = budget("map_get_100"), setup = containers)]
+#[bench::alone()]
+fn map_get_100(containers: Containers) -> Containers {
+    let mut copy = Vec::with_capacity(128);
+    for _ in 0..OPERATIONS {
+        black_box(containers.map.get_into(black_box(MAP_KEY), &mut copy).unwrap());
+    }
+    containers
+}
+
+#[library_benchmark(config = budget("map_insert_100"), setup = containers)]
+#[bench::alone()]
+fn map_insert_100(containers: Containers) -> Containers {
+    for i in 0..OPERATIONS {
+        containers.map.insert(MAP_KEY, black_box(&[i as u8; 100])).unwrap();
+    }
+    containers
+}
+
 library_benchmark_group!(
     name = operations;
     benchmarks =
@@ -466,7 +529,8 @@ library_benchmark_group!(
         open_close_held_called, open_close_first, open_close_first_called, create_open_close_close, alloc_free_64, alloc_free_1_mib,
         alloc_free_64_kib_to_4_mib, alloc_free_of_other, lock_unlock, lock_unlock_called,
         lock_unlock_recursive, read_unlock, write_unlock, set_wait, wait_signalled, post_wait, slot_put_take, slot_claim_give_back,
-        slot_put_claim_ack, locked_change, versioned_read_64, versioned_write_64
+        slot_put_claim_ack, locked_change, versioned_read_64, versioned_write_64, queue_push_pop_8, queue_push_claim_ack_8,
+        map_get_100, map_insert_100
 );
 
 main!(library_benchmark_groups = operations);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tenure::{Raw, Space, collections::Queue};
 use tenure_subjects::daemon::{Cpu, Daemon, Way};
 use tenure_subjects::shared::Pages;
 use tenure_subjects::team::{Child, Kind, Lap, Team, Work};
@@ -17,6 +18,8 @@ use crate::stats::quantile;
 const HELD: usize = 100;
 /// Blocks of the member whose death is the large one.
 const MILLION: usize = 1_000_000;
+/// Jobs of a queue that a victim has claimed.
+const JOBS: usize = 10_000;
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// An operation that was timed a number of times.
@@ -52,6 +55,7 @@ pub fn measure(times: usize) -> Outcome<Vec<Lifetimes>> {
     let mut all = comings(times)?;
     all.extend(deaths(times)?);
     all.extend(large_deaths((times / 10).max(3))?);
+    all.extend(working_deaths((times / 4).max(3))?);
     Ok(all)
 }
 
@@ -94,20 +98,25 @@ fn victim<S>(subject: &Arc<S>, blocks: usize) -> Outcome<Child>
 where
     S: Subject<Member: Handles + Heap> + 'static,
 {
-    let pages = Arc::new(Pages::new(4096)?);
-    let (of_victim, told) = (Arc::clone(subject), Arc::clone(&pages));
-    let mut child = Child::fork(move || {
-        let hold = || -> Outcome<S::Member> {
-            let mut member = of_victim.join()?;
-            for number in 0..blocks {
-                if number < HELD {
-                    member.create(number as u64)?;
-                }
-                member.alloc(std::alloc::Layout::new::<[u128; 4]>())?;
+    let subject = Arc::clone(subject);
+    holder(move || {
+        let mut member = subject.join()?;
+        for number in 0..blocks {
+            if number < HELD {
+                member.create(number as u64)?;
             }
-            Ok(member)
-        };
-        if let Ok(_member) = hold() {
+            member.alloc(std::alloc::Layout::new::<[u128; 4]>())?;
+        }
+        Ok(member)
+    })
+}
+
+/// A process that has what `hold` returns, and waits to be killed.
+fn holder<T>(hold: impl FnOnce() -> Outcome<T>) -> Outcome<Child> {
+    let pages = Arc::new(Pages::new(4096)?);
+    let told = Arc::clone(&pages);
+    let mut child = Child::fork(move || {
+        if let Ok(_held) = hold() {
             flag(&told).store(1, Ordering::Release);
             loop {
                 std::thread::sleep(LIMIT);
@@ -150,8 +159,8 @@ fn until_gone(mut victim: Child, is_gone: impl Fn() -> bool) -> Outcome<f64> {
 }
 
 /// Whether only the `living` are members.
-fn nobody_dead(subject: &Tenure, living: usize) -> bool {
-    subject.space().leases().iter().filter(|lease| lease.live).count() <= living
+fn nobody_dead(space: &Space, living: usize) -> bool {
+    space.leases().iter().filter(|lease| lease.live).count() <= living
 }
 
 fn survivor<S: Subject<Member: 'static> + 'static>(subject: &Arc<S>) -> Outcome<Team> {
@@ -173,7 +182,7 @@ fn deaths(times: usize) -> Outcome<Vec<Lifetimes>> {
     let mut seconds = [0.0, 0.0];
     for _ in 0..times {
         let started = Instant::now();
-        ms[0].push(until_gone(victim(&tenure, HELD)?, || nobody_dead(&tenure, 1))?);
+        ms[0].push(until_gone(victim(&tenure, HELD)?, || nobody_dead(tenure.space(), 1))?);
         seconds[0] += started.elapsed().as_secs_f64();
         let started = Instant::now();
         ms[1].push(until_gone(victim(&daemon, HELD)?, || daemon.book().in_use() == (0, 0))?);
@@ -206,11 +215,11 @@ fn large_deaths(times: usize) -> Outcome<Vec<Lifetimes>> {
     })?;
     let mut ms = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..times {
-        ms[0].push(until_gone(victim(&guarded, MILLION)?, || nobody_dead(&guarded, 1))?);
+        ms[0].push(until_gone(victim(&guarded, MILLION)?, || nobody_dead(guarded.space(), 1))?);
         let mut dead = victim(&unguarded, MILLION)?;
         dead.kill();
         ms[1].push(recoverer.turn(1)?.ns / 1e6);
-        if !nobody_dead(&unguarded, 1) {
+        if !nobody_dead(unguarded.space(), 1) {
             return Err(Failed::of("recover", "the dead one is still there"));
         }
     }
@@ -226,5 +235,78 @@ fn large_deaths(times: usize) -> Outcome<Vec<Lifetimes>> {
             recover,
         ),
         Lifetimes::new("daemon", what, daemon),
+    ])
+}
+
+/// The queue of [`JOBS`] jobs, for a member that opens it or creates it.
+fn jobs(space: &Space) -> Outcome<Queue<Raw>> {
+    let member = space.join().map_err(|error| Failed::of("join", error))?;
+    let jobs = Queue::create_or_open_raw(&member, "jobs", tenure::Kind::raw(1), JOBS as u32);
+    Ok(jobs.map_err(|error| Failed::of("queue", error))?.into_inner())
+}
+
+/// A member that has claimed all jobs of a queue.
+fn worker(space: &Arc<Space>) -> Outcome<Child> {
+    let space = Arc::clone(space);
+    holder(move || {
+        let jobs = jobs(&space)?;
+        let mut claims = Vec::with_capacity(JOBS);
+        while let Some(claim) = jobs.claim().map_err(|error| Failed::of("claim", error))? {
+            claims.push(claim);
+        }
+        if claims.len() == JOBS { Ok((jobs, claims)) } else { Err(Failed::of("claims", claims.len())) }
+    })
+}
+
+/// A member dies that has claimed [`JOBS`] jobs: how long until all of them are in the queue again, and how long a recoverer works for that.
+fn working_deaths(times: usize) -> Outcome<Vec<Lifetimes>> {
+    let space = |monitor| -> Outcome<Arc<Space>> {
+        let options = Space::options().handles(1 << 15).container_slots(1 << 14).scratch(1 << 20);
+        let space = options.monitor(monitor).memfd();
+        Ok(Arc::new(space.map_err(|error| Failed::of("tenure", error))?))
+    };
+    // Fills the queue, and is asked whether it is full again.
+    let survivor = |space: &Arc<Space>, recovers: bool| -> Outcome<Team> {
+        let space = Arc::clone(space);
+        Team::fork(Kind::Processes, 1, move |_| {
+            let jobs = jobs(&space)?;
+            for number in 0..JOBS {
+                jobs.push(&number.to_le_bytes()).map_err(|error| Failed::of("push", error))?;
+            }
+            let member = space.join().map_err(|error| Failed::of("join", error))?;
+            Ok(Box::new(move |lap: &mut Lap<'_>| {
+                lap.whole(1, || {
+                    if recovers {
+                        member.recover().map_err(|error| Failed::of("recover", error))?;
+                    }
+                    Ok(())
+                })?;
+                let len = jobs.len().map_err(|error| Failed::of("len", error))?;
+                if len.waiting as usize == JOBS { Ok(()) } else { Err(Failed(format!("jobs: {len:?}"))) }
+            }) as Work)
+        })
+    };
+    let (guarded, unguarded) = (space(true)?, space(false)?);
+    let (mut witness, mut recoverer) = (survivor(&guarded, false)?, survivor(&unguarded, true)?);
+    let mut ms = [Vec::new(), Vec::new()];
+    for _ in 0..times {
+        // The survivor is two members: the one of the queue, and the one that recovers.
+        ms[0].push(until_gone(worker(&guarded)?, || nobody_dead(&guarded, 2))?);
+        witness.turn(1)?;
+        worker(&unguarded)?.kill();
+        ms[1].push(recoverer.turn(1)?.ns / 1e6);
+    }
+    let [tenure, recover] = ms;
+    Ok(vec![
+        Lifetimes::new(
+            "tenure",
+            "killed with 10,000 jobs of a queue claimed: until all of them wait again",
+            tenure,
+        ),
+        Lifetimes::new(
+            "tenure, no monitor",
+            "recover() after the death of a member with 10,000 jobs of a queue claimed",
+            recover,
+        ),
     ])
 }

@@ -25,6 +25,9 @@ struct Arguments {
     /// Only the effects of a SIGKILL, and no report.
     #[arg(long)]
     kills: bool,
+    /// Only joining, leaving and dying, and no report.
+    #[arg(long)]
+    lifetimes: bool,
     /// Only whole programs over our malloc and others, and no report.
     #[arg(long)]
     programs: bool,
@@ -59,6 +62,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         println!("{}", serde_json::to_string_pretty(&kill::measure(signals)?)?);
         return Ok(());
     }
+    let of_lifetimes = if arguments.quick { 20 } else { 200 };
+    if arguments.lifetimes {
+        print!("{}", report::lifetimes(&lifetimes::measure(of_lifetimes)?));
+        return Ok(());
+    }
     let of_programs = if arguments.quick { 3 } else { 15 };
     if arguments.programs {
         print!("{}", report::programs(&programs::measure(of_programs)?));
@@ -79,7 +87,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         measured.iter().rev().take(1).for_each(show);
     }
     eprintln!("joining, leaving, dying ...");
-    let mut lifetimes = lifetimes::measure(if arguments.quick { 20 } else { 200 })?;
+    let mut lifetimes = lifetimes::measure(of_lifetimes)?;
     lifetimes.extend(crowd::measure(if arguments.quick { 2 } else { 20 })?);
     eprintln!("memory ...");
     let memory = memory::measure()?;

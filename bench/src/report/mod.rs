@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use machine::Machine;
 pub use readme::{index, results, update_between};
-pub use text::programs;
+pub use text::{lifetimes, programs};
 
 use crate::kill::Signals;
 use crate::lifetimes::Lifetimes;

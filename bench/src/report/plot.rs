@@ -62,6 +62,8 @@ pub(super) fn all(report: &Report) -> Vec<(&'static str, String)> {
     add("recorded.svg", Plot::ratios("Recorded programs: tenure beside the others", &recorded));
     add("members.svg", Plot::times("Several members at once", &members, |id| !id.contains("backends")));
     add("backends.svg", Plot::times("tenure in every backend", &members, |id| id.contains("backends")));
+    let containers: Vec<_> = group("queue/").into_iter().chain(group("map/")).collect();
+    add("containers.svg", Plot::ratios("Queues and maps: tenure beside the others", &containers));
     pictures
 }
 
@@ -70,11 +72,14 @@ impl Plot {
         let mut rows = Vec::new();
         for one in measured {
             let mut heading = Some(one.title.clone());
+            let is_of_one = |members| one.subjects.iter().all(|figures| figures.members == members);
             for comparison in one.comparisons() {
                 let found = comparison.ratio;
-                let bound = if comparison.theirs.private { " (private)" } else { "" };
+                let Figures { subject, members, private, .. } = comparison.theirs;
+                let bound = if *private { " (private)" } else { "" };
+                let count = if is_of_one(*members) { String::new() } else { format!(", {members} at once") };
                 rows.push(Row {
-                    label: format!("{}{bound}", comparison.theirs.subject),
+                    label: format!("{subject}{bound}{count}"),
                     value: found.median,
                     low: found.low,
                     high: found.high,

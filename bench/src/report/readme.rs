@@ -23,6 +23,17 @@ const ROWS: &[(&str, &str, usize, &str)] = &[
     ("wake another process", "wait/wake-up, processes", 2, "pthread"),
     ("recorded sqlite, a step", "recorded/sqlite", 1, "mimalloc"),
     ("recorded gcc, a step", "recorded/gcc", 1, "mimalloc"),
+    ("read lock, unlock, two processes, one lock", "wait/read+unlock, members", 2, "pthread"),
+    ("push here, pop in another process, 8 B", "queue/push+pop, 8 bytes", 2, "shaq"),
+    ("push here, pop in another process, 8 B", "queue/push+pop, 8 bytes", 2, "POSIX queue"),
+    ("map: get 100 B of 1024 keys, two processes", "map/get, 1024 keys", 2, "64 robust mutexes"),
+    (
+        "map: 9 get, 1 insert, of 65536 keys, two processes",
+        "map/90 % get, 65536 keys",
+        2,
+        "64 robust mutexes",
+    ),
+    ("map: 9 get, 1 insert, of 65536 keys, two processes", "map/90 % get, 65536 keys", 2, "LMDB"),
 ];
 
 /// The README's table of results.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::lifetimes::Lifetimes;
 use crate::measure::{Comparison, Figures, Measured};
 use crate::programs::{Program, beside};
 use crate::stats::{Ratio, Verdict};
@@ -73,12 +74,13 @@ pub(super) fn markdown(report: &Report) -> String {
         ("recorded.svg", "recorded programs"),
         ("members.svg", "several members"),
         ("backends.svg", "backends"),
+        ("containers.svg", "queues and maps"),
     ];
     for (picture, what) in pictures.into_iter().filter(|(picture, _)| drawn.contains(picture)) {
         line!(text, "![{what}]({picture})\n");
     }
     signals(report, &mut text);
-    lifetimes(report, &mut text);
+    text.push_str(&lifetimes(&report.lifetimes));
     memory(report, &mut text);
     text.push_str(&programs(&report.programs));
     scaling(report, &mut text);
@@ -154,7 +156,8 @@ fn workload(measured: &Measured, text: &mut String) {
         let name =
             if figures.private { format!("{} (private)", figures.subject) } else { figures.subject.clone() };
         if let Some(why) = &figures.failed {
-            line!(text, "| {name} | {} | failed: {why} | | | | | |", of_members(figures));
+            let failed = if why.starts_with("SKIPPED") { "" } else { "failed: " };
+            line!(text, "| {name} | {} | {failed}{why} | | | | | |", of_members(figures));
             continue;
         }
         let tail = figures.tail_ns.map_or_else(
@@ -216,10 +219,13 @@ fn scaling(report: &Report, text: &mut String) {
     line!(text, "");
 }
 
-fn lifetimes(report: &Report, text: &mut String) {
+/// The section on joining, leaving and dying.
+#[must_use]
+pub fn lifetimes(all: &[Lifetimes]) -> String {
+    let mut text = String::new();
     line!(text, "## Coming, going, dying\n");
     line!(text, "| what | subject | ms p50 | ms p99 | a second | times |\n|---|---|--:|--:|--:|--:|");
-    for lifetimes in &report.lifetimes {
+    for lifetimes in all {
         let [p50, p99] = lifetimes.p50_p99();
         let rate = lifetimes.per_second.map_or_else(String::new, |rate| format!("{rate:.0}"));
         line!(
@@ -234,6 +240,7 @@ fn lifetimes(report: &Report, text: &mut String) {
         text,
         "\n\"A second\" counts whole lifetimes: fork, join, take 100 of each, be killed, be forgotten.\n"
     );
+    text
 }
 
 fn memory(report: &Report, text: &mut String) {

@@ -1,5 +1,6 @@
 //! The workloads.
 
+mod containers;
 mod handles;
 mod lanes;
 mod replay;
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(scratch::all());
     all.extend(waiting::all());
     all.extend(values::all());
+    all.extend(containers::all());
     all.extend(replay::all());
     all
 }

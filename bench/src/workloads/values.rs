@@ -3,22 +3,30 @@
 use std::hint::black_box;
 
 use tenure_subjects::team::Work;
-use tenure_subjects::values::{Changes, Guarded, Seqlock, Tenured, Wholes};
+use tenure_subjects::values::{Changes, Guarded, Published, Seqlock, Tenured, Wholes};
 use tenure_subjects::{Outcome, Subject};
 
-use crate::case::{Seat, Workload, processes};
+use crate::case::{Seat, Workload, processes, threads};
 
 pub(super) fn all() -> Vec<Workload> {
     vec![
         Workload::new(
             "value/read",
             "read a value of 64 bytes as a whole, and add its words up",
-            vec![processes("tenure", 1, Tenured::new, read), processes("seqlock", 1, Seqlock::new, read)],
+            vec![
+                processes("tenure", 1, Tenured::new, read),
+                processes("seqlock", 1, Seqlock::new, read),
+                threads("seqlock crate", 1, Published::new, read).private(),
+            ],
         ),
         Workload::new(
             "value/write",
             "replace a value of 64 bytes as a whole",
-            vec![processes("tenure", 1, Tenured::new, write), processes("seqlock", 1, Seqlock::new, write)],
+            vec![
+                processes("tenure", 1, Tenured::new, write),
+                processes("seqlock", 1, Seqlock::new, write),
+                threads("seqlock crate", 1, Published::new, write).private(),
+            ],
         ),
         Workload::new(
             "value/change",

@@ -1,10 +1,11 @@
 //! Locks and events: alone, against another process, and from one process to another and back.
 
+use tenure_subjects::rwlocks::{self, ReadLocks};
 use tenure_subjects::team::Work;
 use tenure_subjects::waits::{Daemonic, EventFds, Events, Locks, Pthread, Semaphores, Tenured};
 use tenure_subjects::{Outcome, Subject};
 
-use crate::case::{Seat, Workload, processes};
+use crate::case::{Case, Seat, Workload, processes};
 
 macro_rules! everyone {
     ($members:expr, $work:ident) => {
@@ -41,7 +42,32 @@ pub(super) fn all() -> Vec<Workload> {
             "one process wakes another and waits to be woken by it; half of the way there and back",
             everyone!(2, there_and_back),
         ),
+        Workload::new(
+            "wait/read+unlock, members",
+            "lock a read-write lock for reading, and unlock it: one member, and two at once; beside a mutex",
+            [1, 2].into_iter().flat_map(readers).collect(),
+        ),
     ]
+}
+
+fn readers(members: usize) -> [Case; 5] {
+    [
+        processes("tenure", members, rwlocks::Tenured::new, read),
+        processes("pthread", members, rwlocks::Pthread::new, read),
+        processes("tenure, mutex", members, Tenured::new, lock),
+        processes("robust-mutex", members, Pthread::robust, lock),
+        processes("pthread mutex", members, Pthread::plain, lock),
+    ]
+}
+
+fn read<S: Subject<Member: ReadLocks + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
+    let mut member = seat.join()?;
+    Ok(Box::new(move |lap| {
+        lap.each(|_| {
+            member.read()?;
+            member.unlock_read()
+        })
+    }))
 }
 
 fn lock<S: Subject<Member: Locks + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {

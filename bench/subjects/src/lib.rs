@@ -10,6 +10,9 @@
 //! | `through_c` | tenure through its C interface (feature `c`) |
 //! | [`waits`] | mutexes and events: tenure's, pthread's, POSIX semaphores, eventfds, the daemon's |
 //! | [`values`] | values of 64 bytes that change: tenure's, a seqlock, a robust mutex over plain words |
+//! | [`rwlocks`] | read-write locks: tenure's and pthread's |
+//! | `queues` | queues: tenure's, crossbeam's, shaq's, POSIX message queues, redis (feature `published`) |
+//! | `caches` | maps: tenure's, 64 mutexes, dashmap, LMDB, redis, memcached (feature `published`) |
 //! | [`unrecoverable`] | tenure's allocator without the data that recovery needs: shows the cost of recovery |
 //! | `iceoryx` | iceoryx2's pool (feature `rivals`) |
 //! | `pools`, `slabs` | published crates (feature `published`) |
@@ -18,6 +21,8 @@
 
 pub mod book;
 pub mod bounds;
+#[cfg(feature = "published")]
+pub mod caches;
 pub mod daemon;
 pub mod heaps;
 #[cfg(feature = "rivals")]
@@ -25,6 +30,11 @@ pub mod iceoryx;
 pub mod mutex;
 #[cfg(feature = "published")]
 pub mod pools;
+#[cfg(feature = "published")]
+pub mod queues;
+pub mod rwlocks;
+#[cfg(feature = "published")]
+pub mod servers;
 pub mod shared;
 #[cfg(feature = "published")]
 pub mod slabs;

@@ -334,12 +334,15 @@ impl Team {
         const OPERATIONS_MAX: u64 = 1 << 20;
         const TURNS: usize = 24;
         let (mut operations, mut believed) = (16_u64, 0);
-        for _ in 0..TURNS {
+        // Picoseconds of an operation, the best of all turns: other programs, and first touches, make turns longer, never shorter.
+        let mut best = u64::MAX;
+        for turn in 0..TURNS {
             let elapsed = self.turn(operations as u32)?.elapsed_ns.max(1);
-            let wanted = (operations * turn_ns / elapsed).clamp(1, OPERATIONS_MAX);
+            best = best.min(elapsed * 1000 / operations).max(1);
+            let wanted = (turn_ns * 1000 / best).clamp(1, OPERATIONS_MAX);
             believed = if wanted <= operations + operations / 4 { believed + 1 } else { 0 };
             operations = wanted.min(operations * 16);
-            if believed == 3 {
+            if believed >= 3 && turn >= TURNS / 2 {
                 break;
             }
         }

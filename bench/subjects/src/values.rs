@@ -186,6 +186,48 @@ impl Wholes for SeqlockMember {
     }
 }
 
+/// The crate `seqlock`: private to a process.
+#[cfg(feature = "published")]
+pub struct Published(Arc<seqlock::SeqLock<Value>>);
+
+/// A thread of [`Published`].
+#[cfg(feature = "published")]
+pub struct PublishedMember(Arc<seqlock::SeqLock<Value>>);
+
+#[cfg(feature = "published")]
+impl Published {
+    /// A value of zeros.
+    ///
+    /// # Errors
+    /// None.
+    pub fn new() -> Outcome<Self> {
+        Ok(Self(Arc::new(seqlock::SeqLock::new([0; 8]))))
+    }
+}
+
+#[cfg(feature = "published")]
+impl Subject for Published {
+    type Member = PublishedMember;
+
+    fn join(&self) -> Outcome<PublishedMember> {
+        Ok(PublishedMember(Arc::clone(&self.0)))
+    }
+}
+
+#[cfg(feature = "published")]
+impl Wholes for PublishedMember {
+    #[inline]
+    fn read(&mut self) -> Outcome<u64> {
+        Ok(sum(&self.0.read()))
+    }
+
+    #[inline]
+    fn write(&mut self, value: &Value) -> Outcome<()> {
+        *self.0.lock_write() = *value;
+        Ok(())
+    }
+}
+
 /// A robust mutex of pthread, and plain words in other pages.
 pub struct Guarded {
     lock: Pthread,
