@@ -67,6 +67,7 @@ pub const ALL: &[&str] = &[
     "files.kept_in_its_slot",
     "files.no_second_look",
     "wait.condvar.nobody_woken",
+    "wait.condvar.marked_late",
     "wait.permits.not_given_back",
     "wait.permits.nobody_woken",
 ];

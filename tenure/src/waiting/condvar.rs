@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use tenure_core::mutant;
 use tenure_segment::futex;
 use tenure_slab::Token;
 use tenure_wait::sequence;
@@ -262,9 +263,15 @@ impl Condvar {
             return Err(WaitError::LockedAgain { times });
         }
         let lock = guard.lock();
-        // Under the lock: whoever changes under the lock, after this, what the caller waits for, finds the mark.
-        let marked = sequence::mark(&word);
-        drop(guard);
+        let marked = if mutant!("wait.condvar.marked_late") {
+            drop(guard);
+            sequence::mark(&word)
+        } else {
+            // Under the lock: whoever changes under the lock, after this, what the caller waits for, finds the mark.
+            let marked = sequence::mark(&word);
+            drop(guard);
+            marked
+        };
         let end = sleep(&word, marked, options.into())?;
         Ok((G::again(lock)?, end))
     }

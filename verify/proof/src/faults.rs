@@ -68,6 +68,7 @@ const LIKELY: &[(&str, &str)] = &[
     ("wait.exit.last_one_counts", "say how it ended"),
     ("wait.exit.announced_before_written", "announce a code"),
     ("wait.condvar.nobody_woken", "change and notify, with a waiter"),
+    ("wait.condvar.marked_late", "wait for a change, which somebody is about to make"),
     ("wait.permits.not_given_back", "acquire a permit"),
     ("wait.permits.nobody_woken", "give back a permit, with a waiter"),
 ];

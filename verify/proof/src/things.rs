@@ -50,6 +50,10 @@ pub(crate) enum What {
     Write,
     Changed,
     Permit,
+    /// Waits for the mutex; changes, under it, what others wait for, and notifies.
+    ToChange,
+    /// Has a permit, waits for the mutex, and gives the permit back.
+    ToGiveBack,
 }
 
 /// Gives the survivor the objects, unless it has them.
@@ -118,6 +122,20 @@ impl Things {
                 What::Semaphore => things.semaphore.acquire(None).map(|()| false).unwrap(),
                 What::Read => things.lock.read().unwrap().abandoned(),
                 What::Write => things.lock.write().unwrap().abandoned(),
+                What::ToChange => {
+                    let told = things.mutex.acquire(None).unwrap();
+                    board.post(FLAG, 1);
+                    things.mutex.unlock().unwrap();
+                    things.changed.notify_all().unwrap();
+                    told
+                }
+                What::ToGiveBack => {
+                    let permit = things.permits.try_acquire().unwrap();
+                    let told = things.mutex.acquire(None).unwrap();
+                    things.mutex.unlock().unwrap();
+                    drop(permit);
+                    told
+                }
                 What::Permit => things.permits.acquire(None).map(|_| false).unwrap(),
                 What::Changed => {
                     let mut told = false;

@@ -38,6 +38,26 @@ pub(super) fn all() -> Vec<Case> {
         })
         .meanwhile(give_up_a_lock)
         .after(told_at_most_once),
+        case("wait for a change, which somebody is about to make", |stage| {
+            with_things(stage, |things| {
+                let guard = things.mutex.lock().unwrap();
+                stage.meet();
+                stage.begin();
+                let waited = things.changed.wait_while(guard, |_| stage.board.read(FLAG) == 0);
+                stage.end_among_others();
+                drop(waited.unwrap());
+            });
+        })
+        .assist(|survivor| {
+            let (space, board) = (survivor.space, survivor.board);
+            board.post(FLAG, 0);
+            things(survivor).send_sleeper(space, board, What::ToChange);
+        })
+        .after(|survivor| {
+            things(survivor).see_sleeper();
+            survivor.board.post(FLAG, 0);
+            all_is_well(survivor);
+        }),
         case("change and notify, with a waiter", change).before(waiter).after(see_waiter),
         case("change and notify, with a waiter, notified by others", change)
             .before(waiter)

@@ -45,6 +45,24 @@ pub(super) fn all() -> Vec<Case> {
             keep_one(survivor);
         })
         .after(all_back),
+        case("wait for a permit, which somebody is about to give back", |stage| {
+            with_things(stage, |things| {
+                things.mutex.acquire(None).unwrap();
+                stage.meet();
+                stage.begin();
+                let unlocked = things.mutex.unlock();
+                let permit = things.permits.acquire(None);
+                stage.end_among_others();
+                unlocked.unwrap();
+                drop(permit.unwrap());
+            });
+        })
+        .before(keep_one)
+        .assist(|survivor| {
+            let (space, board) = (survivor.space, survivor.board);
+            things(survivor).send_sleeper(space, board, What::ToGiveBack);
+        })
+        .after(see_waiter),
         case("give back a permit", |stage| {
             with_things(stage, |things| {
                 let permit = things.permits.acquire(None).unwrap();
