@@ -52,7 +52,7 @@ pub struct Slots<'m> {
 }
 
 /// What a slot can hold: a handle, or an object that is one: a mutex, a read-write lock, an event, a semaphore, a value that changes, a queue,
-/// a map.
+/// a map, a condition variable, permits.
 ///
 /// An object in a slot is found by its name, and evicted; only values are taken out and claimed.
 ///
