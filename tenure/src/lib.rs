@@ -163,8 +163,8 @@ pub mod sync {
     pub use crate::waiting::{
         Condvar, Event, EventOptions, Initial, LockGuard, Locked, LockedGuard, Mutex, MutexGuard,
         MutexOptions, MutexState, MutexTaskGuard, Permit, Permits, Plain, Reset, RwLock, RwLockReadGuard,
-        RwLockState, RwLockWriteGuard, Semaphore, Versioned, WAIT_MAX, WaitEnd, WaitOptions, Waitable, Woken,
-        wait_all, wait_any,
+        RwLockReadTaskGuard, RwLockState, RwLockWriteGuard, RwLockWriteTaskGuard, Semaphore, Versioned,
+        WAIT_MAX, WaitEnd, WaitOptions, Waitable, Woken, wait_all, wait_any,
     };
 }
 

@@ -12,9 +12,10 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use common::{Name, Process, in_fork, listen, returns, role, say};
+use tenure::collections::Queue;
 use tenure::error::WaitError;
 use tenure::process;
-use tenure::sync::{Event, Mutex, MutexState, Reset, Semaphore};
+use tenure::sync::{Event, Mutex, MutexState, Permits, Reset, RwLock, Semaphore};
 use tenure::{Options, Space};
 
 /// The smallest executor: it polls one future, and parks.
@@ -113,6 +114,89 @@ fn each_object_is_awaited_on_a_bare_executor() {
         assert_eq!(exit, process::Exit::Code(0));
     });
     program.wait().unwrap();
+}
+
+#[test]
+fn queues_permits_and_read_write_locks_are_awaited() {
+    let space =
+        Space::options().members(8).container_slots(64).handles(256).scratch(4 << 20).memfd().unwrap();
+    let (me, other) = (space.join().unwrap(), space.join().unwrap());
+    let jobs = Queue::<u64>::create(&me, 1).unwrap();
+    let theirs = Queue::<u64>::open(&other, jobs.token()).unwrap();
+    // One place: each push waits for a pop, and each pop for a push.
+    const JOBS: u64 = 500;
+    let runtime = runtime();
+    let popped = thread::scope(|scope| {
+        let consumer = scope.spawn(|| {
+            block_on(async {
+                let mut sum = 0;
+                for job in 0..JOBS {
+                    let number = if job % 2 == 0 {
+                        theirs.pop_async().await.unwrap().get().unwrap().to_native()
+                    } else {
+                        let claim = theirs.claim_async().await.unwrap();
+                        let number = claim.get().unwrap().to_native();
+                        claim.ack().unwrap();
+                        number
+                    };
+                    assert_eq!(number, job);
+                    sum += number;
+                }
+                sum
+            })
+        });
+        runtime.block_on(async {
+            for job in 0..JOBS {
+                jobs.push_async(&job).await.unwrap();
+            }
+        });
+        returns("all jobs are popped", || consumer.join()).unwrap()
+    });
+    assert_eq!(popped, JOBS * (JOBS - 1) / 2);
+    // A pop that is dropped takes nothing.
+    let mut cancelled = Box::pin(jobs.pop_async());
+    assert!(poll_once(cancelled.as_mut()).is_pending());
+    theirs.push(&7).unwrap();
+    drop(cancelled);
+    assert_eq!(jobs.len().unwrap().waiting, 1);
+    drop(block_on(jobs.pop_async()).unwrap());
+
+    let permits = Permits::create(&me, 2).unwrap();
+    let of_others = Permits::open(&other, permits.token()).unwrap();
+    let taken = [block_on(permits.acquire_async()).unwrap(), block_on(of_others.acquire_async()).unwrap()];
+    let mut waiting = Box::pin(permits.acquire_async());
+    assert!(poll_once(waiting.as_mut()).is_pending());
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| block_on(waiting).map(drop));
+        drop(taken);
+        returns("a permit is free", || waiter.join()).unwrap().unwrap();
+    });
+    assert_eq!(permits.available().unwrap(), 2);
+
+    let lock = RwLock::create(&me).unwrap();
+    let of_others = RwLock::open(&other, lock.token()).unwrap();
+    let reading = [block_on(lock.read_async()).unwrap(), block_on(of_others.read_async()).unwrap()];
+    let mut writing = Box::pin(lock.write_async());
+    assert!(poll_once(writing.as_mut()).is_pending());
+    // The writer that waits keeps out readers, until it gives up.
+    assert!(matches!(of_others.try_read(), Err(WaitError::WouldBlock)));
+    drop(writing);
+    drop(of_others.try_read().unwrap());
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| block_on(of_others.write_async()).map(|guard| guard.abandoned()));
+        drop(reading);
+        assert!(!returns("the readers are gone", || writer.join()).unwrap().unwrap());
+    });
+    // A writer that is told of a dead one, and gives up, leaves that to the next.
+    lock.acquire_write(None).unwrap();
+    drop(lock);
+    let reading = of_others.try_read().unwrap();
+    assert!(reading.abandoned());
+    let mut writing = Box::pin(of_others.write_async());
+    assert!(poll_once(writing.as_mut()).is_pending());
+    drop((writing, reading));
+    assert!(block_on(of_others.write_async()).unwrap().abandoned());
+    assert!(!block_on(of_others.read_async()).unwrap().abandoned());
 }
 
 /// A guard of a task goes through awaits and threads, and keeps out tasks of its own member, threads, and other members.

@@ -4,9 +4,11 @@
 //! the kind of the elements; 8 tail, 24 head, 40 the returns for which nothing was found behind the head; each of those on lines of its own.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use tenure_core::sync::Word;
 use tenure_segment::futex;
@@ -27,6 +29,7 @@ use crate::slots::{Claim, PutError};
 use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS, STATE_WORDS};
 #[cfg(feature = "typed")]
 use crate::typed::{self, Value};
+use crate::waiting::future;
 use crate::waiting::options::Limits;
 use crate::waiting::word::HalfWord;
 use crate::waiting::{WaitError, WaitOptions};
@@ -352,6 +355,28 @@ impl Inner {
             limits.sleep(|deadline| Ok(futex::sleep(word.futex(), marked, deadline)?))?;
         }
     }
+
+    /// As [`Inner::wait`], as a future.
+    async fn wait_async<R>(
+        &self,
+        side: Side,
+        mut attempt: impl FnMut() -> Result<Option<R>, QueueError>,
+    ) -> Result<R, QueueError> {
+        let mut place = future::Place::new(self.object.shared());
+        poll_fn(move |context| {
+            if let Some(result) = attempt()? {
+                return Poll::Ready(Ok(result));
+            }
+            let word = HalfWord::at(self.wait_word(side)?);
+            let marked = sequence::mark(&word);
+            if let Some(result) = attempt()? {
+                return Poll::Ready(Ok(result));
+            }
+            place.sleep(word.futex(), marked, context)?;
+            Poll::Pending
+        })
+        .await
+    }
 }
 
 /// Those that wait, by the position of their wait word.
@@ -533,6 +558,20 @@ impl<T: Element> Queue<T> {
         self.push_handle_with(&self.element(value)?, options)
     }
 
+    /// As [`Queue::push`], as a future that waits while the queue is full, for any executor; the executor's own timeouts limit it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::push_with`], but for the timeout; [`WaitError::Os`] if no thread can sleep for it.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped has pushed nothing.
+    pub async fn push_async(&self, value: &T::Pushed) -> Result<(), QueueError> {
+        let element = self.element(value)?;
+        self.push_handle_async(&element).await
+    }
+
     fn element(&self, value: &T::Pushed) -> Result<Handle<T>, QueueError> {
         let (shared, kind) = (self.inner.object.shared(), self.inner.kind);
         shared.lease.check()?;
@@ -586,6 +625,33 @@ impl<T: Element> Queue<T> {
         self.inner.wait(Side::Pop, options.into(), || self.pop())
     }
 
+    /// As [`Queue::pop`], as a future that waits while the queue is empty, for any executor; the executor's own timeouts limit it.
+    ///
+    /// ```
+    /// # use tenure::collections::Queue;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let jobs = Queue::<u64>::create(&me, 64)?;
+    /// let (job, pushed) = tokio::join!(jobs.pop_async(), jobs.push_async(&7)); // usually by another process
+    /// pushed?;
+    /// assert_eq!(job?.get()?.to_native(), 7);
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::pop_with`], but for the timeout; [`WaitError::Os`] if no thread can sleep for it.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped has taken nothing, and keeps no wake-up from others.
+    pub async fn pop_async(&self) -> Result<Handle<T>, QueueError> {
+        self.inner.wait_async(Side::Pop, || self.pop()).await
+    }
+
     /// Claims the oldest element; `None` if there is none. It stays in the queue, lent to this member alone, until [`Claim::ack`] or
     /// [`Claim::give_back`]. If this process dies, the element is the next that others get.
     ///
@@ -617,6 +683,19 @@ impl<T: Element> Queue<T> {
     /// [`QueueError::Wait`] with [`WaitError::TimedOut`] or [`WaitError::Interrupted`], by the options, and as [`Queue::claim`].
     pub fn claim_with(&self, options: impl Into<WaitOptions>) -> Result<Claim<T>, QueueError> {
         self.inner.wait(Side::Pop, options.into(), || self.claim())
+    }
+
+    /// As [`Queue::claim`], as a future that waits while there is none, for any executor; the executor's own timeouts limit it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::claim_with`], but for the timeout; [`WaitError::Os`] if no thread can sleep for it.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped has taken nothing, and keeps no wake-up from others.
+    pub async fn claim_async(&self) -> Result<Claim<T>, QueueError> {
+        self.inner.wait_async(Side::Pop, || self.claim()).await
     }
 
     /// The owner of a count.
@@ -683,6 +762,20 @@ impl<T> Queue<T> {
     ) -> Result<(), QueueError> {
         let held = self.own(handle)?;
         self.inner.wait(Side::Push, options.into(), || Ok(self.inner.push(held)?.then_some(())))
+    }
+
+    /// As [`Queue::push_handle`], as a future that waits while the queue is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::push_handle_with`], but for the timeout; [`WaitError::Os`] if no thread can sleep for it.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped has pushed nothing.
+    pub async fn push_handle_async(&self, handle: &Handle<T>) -> Result<(), QueueError> {
+        let held = self.own(handle)?;
+        self.inner.wait_async(Side::Push, || Ok(self.inner.push(held)?.then_some(()))).await
     }
 
     fn own(&self, handle: &Handle<T>) -> Result<RawHandle, QueueError> {

@@ -34,7 +34,9 @@ pub use mutex::{Mutex, MutexGuard, MutexOptions, MutexState, MutexTaskGuard};
 pub use options::WaitOptions;
 pub use permits::{Permit, Permits};
 pub use plain::{Initial, Plain};
-pub use rwlock::{RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard};
+pub use rwlock::{
+    RwLock, RwLockReadGuard, RwLockReadTaskGuard, RwLockState, RwLockWriteGuard, RwLockWriteTaskGuard,
+};
 pub use semaphore::Semaphore;
 pub use versioned::Versioned;
 

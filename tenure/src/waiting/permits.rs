@@ -3,8 +3,10 @@
 //! The payload begins with the word of a sequence, and the number of permits; from byte 64 on there is a word for each permit.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use tenure_core::sync::Word;
@@ -14,6 +16,7 @@ use tenure_wait::permits::{self, PERMITS_MAX, Taken};
 use tenure_wait::sequence;
 
 use super::error::WaitError;
+use super::future;
 use super::options::{Limits, WaitOptions};
 use super::word::HalfWord;
 use crate::error::{CreateError, NotMember, OpenHandleError};
@@ -252,6 +255,34 @@ impl Permits {
         self.acquire(Duration::ZERO).map_err(WaitError::of_no_wait)
     }
 
+    /// As [`Permits::acquire`], as a future, for any executor; the executor's own timeouts limit it.
+    ///
+    /// ```
+    /// # use tenure::sync::Permits;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let connections = Permits::create(&me, 1)?;
+    /// let connection = connections.acquire_async().await?;
+    /// let (next, ()) = tokio::join!(connections.acquire_async(), async { drop(connection) });
+    /// next?;
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Permits::acquire`], but for the timeout; [`WaitError::Os`] if no thread can sleep for it.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped has taken nothing, and keeps no wake-up from others.
+    pub async fn acquire_async(&self) -> Result<Permit, WaitError> {
+        let taken = self.inner.find_async().await?;
+        Ok(Permit { inner: Arc::clone(&self.inner), taken })
+    }
+
     /// Makes a guard of a permit that this member has, by the number of [`Permit::into_number`].
     ///
     /// ```
@@ -329,6 +360,30 @@ impl Inner {
             }
             limits.sleep(|deadline| Ok(futex::sleep(word.futex(), marked, deadline)?))?;
         }
+    }
+
+    /// As [`Inner::find`], as a future.
+    async fn find_async(&self) -> Result<Taken, WaitError> {
+        let mut place = future::Place::new(self.object.shared());
+        poll_fn(move |context| {
+            // Relaxed: a hint.
+            let first = self.next.load(Ordering::Relaxed);
+            loop {
+                if let Some(taken) = permits::try_take(self.permits()?, first, self.lease) {
+                    return Poll::Ready(Ok(taken));
+                }
+                let word = self.sequence()?;
+                let marked = sequence::mark(&word);
+                if let Ok(taken) = permits::look(self.permits()?, first, self.lease) {
+                    return Poll::Ready(Ok(taken));
+                }
+                if self.attend_owners()? {
+                    place.sleep(word.futex(), marked, context)?;
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
     }
 
     /// Before a sleep: ensures that this process learns when an owner dies, and checks that each owner holds the object

@@ -16,7 +16,8 @@ use tenure_wait::rwlock::{self, READERS_MAX};
 use tenure_wait::{Attempt, Word as _};
 
 use super::error::WaitError;
-use super::mutex::{Mutex, MutexGuard, MutexState};
+use super::future;
+use super::mutex::{Mutex, MutexGuard, MutexState, MutexTaskGuard};
 use super::options::WaitOptions;
 use super::source::{Gained, Memory, Source, wait_for, whole_word};
 use super::thread_id::Gate;
@@ -501,6 +502,55 @@ impl RwLock {
         Ok(())
     }
 
+    /// Locks it for reading for a task: a future, for any executor, with a guard that may cross an await and be sent to another thread. A task
+    /// that has it for writing waits for itself.
+    ///
+    /// ```
+    /// # use tenure::sync::RwLock;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let lock = RwLock::create(&me)?;
+    /// let (first, second) = (lock.read_async().await?, lock.read_async().await?);
+    /// tokio::task::yield_now().await; // it may go on in another thread
+    /// drop((first, second));
+    /// drop(lock.write_async().await?);
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`RwLock::read`]; [`WaitError::Os`] if no thread can sleep for it.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped has taken nothing, and keeps no wake-up from others.
+    pub async fn read_async(&self) -> Result<RwLockReadTaskGuard<'_>, WaitError> {
+        let gained = future::taken(&Reading(self)).await?;
+        Ok(RwLockReadTaskGuard { lock: self, abandoned: gained.abandoned })
+    }
+
+    /// Locks it for writing for a task, as [`RwLock::read_async`] for reading. A task that has it already waits for itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`RwLock::write`], but never [`WaitError::Deadlock`]; [`WaitError::Os`] if no thread can sleep for it.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped lets others go on. While it waits for readers, it keeps out new ones, as any writer does.
+    pub async fn write_async(&self) -> Result<RwLockWriteTaskGuard<'_>, WaitError> {
+        let mut giving_up = GivingUp(Some(self.mutex.lock_async().await?));
+        rwlock::begin_drain();
+        for lease in self.leases() {
+            future::taken(&Draining { lock: self, lease }).await?;
+        }
+        let guard = giving_up.0.take().expect("taken here only");
+        Ok(RwLockWriteTaskGuard(guard))
+    }
+
     /// Unlocks it for writing.
     ///
     /// # Errors
@@ -651,6 +701,62 @@ impl crate::slots::sealed::Keep for RwLock {
 impl fmt::Debug for RwLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RwLock").field("token", &self.token()).field("state", &self.state().ok()).finish()
+    }
+}
+
+/// The mutex of a writer that may still give up.
+struct GivingUp<'l>(Option<MutexTaskGuard<'l>>);
+
+impl Drop for GivingUp<'_> {
+    fn drop(&mut self) {
+        // Who is told of a dead writer, and gives up, leaves that to the next one.
+        if let Some(guard) = self.0.take_if(|guard| guard.abandoned()) {
+            let _ = guard.abandon();
+        }
+    }
+}
+
+/// A lock that a task has locked for reading: see [`RwLock::read_async`]. Dropping the guard unlocks it, in whatever thread.
+#[must_use]
+pub struct RwLockReadTaskGuard<'l> {
+    lock: &'l RwLock,
+    abandoned: bool,
+}
+
+impl RwLockReadTaskGuard<'_> {
+    /// As [`RwLockReadGuard::abandoned`].
+    #[must_use]
+    pub fn abandoned(&self) -> bool {
+        self.abandoned
+    }
+}
+
+impl Drop for RwLockReadTaskGuard<'_> {
+    fn drop(&mut self) {
+        // In a forked child the parent's guard has it, and this fails.
+        let _ = self.lock.unlock_read();
+    }
+}
+
+impl fmt::Debug for RwLockReadTaskGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RwLockReadTaskGuard")
+            .field("lock", self.lock)
+            .field("abandoned", &self.abandoned)
+            .finish()
+    }
+}
+
+/// A lock that a task has locked for writing: see [`RwLock::write_async`]. Dropping the guard unlocks it, in whatever thread.
+#[must_use]
+#[derive(Debug)]
+pub struct RwLockWriteTaskGuard<'l>(MutexTaskGuard<'l>);
+
+impl RwLockWriteTaskGuard<'_> {
+    /// As [`MutexGuard::abandoned`](super::MutexGuard::abandoned).
+    #[must_use]
+    pub fn abandoned(&self) -> bool {
+        self.0.abandoned()
     }
 }
 
