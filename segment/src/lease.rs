@@ -349,6 +349,12 @@ impl Lease {
         Locks::open(attachment).map(Arc::new).or_else(|absence| old().ok_or(absence))
     }
 
+    /// Whether a monitor of this member runs: then it is told of the death of whoever armed notifications for it.
+    #[must_use]
+    pub fn has_monitor(&self) -> bool {
+        self.parts.monitor_state == MonitorState::Running
+    }
+
     /// Ensures that this process learns when the owner of slot `of` dies. Call it before blocking on something it owns.
     ///
     /// If the monitor is going to be notified, this does nothing. Otherwise a reaper is started, at most one per slot: a thread that

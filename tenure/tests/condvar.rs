@@ -115,9 +115,11 @@ fn waits_and_notifications() {
     theirs.0.abandon().unwrap();
     let guard = mutex.lock().unwrap();
     assert!(guard.abandoned());
+    // The guard that takes its place knows it as well.
     let (guard, _) = changed.wait_with(guard, SHORT).unwrap();
-    assert!(!guard.abandoned());
+    assert!(guard.abandoned());
     drop(guard);
+    assert!(!mutex.lock().unwrap().abandoned());
 
     assert!(matches!(Condvar::create(me.named("changed")), Err(CreateError::NameTaken { .. })));
     assert!(!Condvar::create_or_open(&other, "changed").unwrap().is_created());

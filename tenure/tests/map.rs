@@ -432,6 +432,32 @@ fn expired_pairs_make_room() {
     assert_eq!((report.stats.handles_live, report.stats.blocks_live()), (0, 0));
 }
 
+/// Where memory has run out, buckets of which everything has expired give theirs back, and so make room for what the others keep.
+#[test]
+fn expired_pairs_go_from_a_full_space() {
+    let space = Space::options().container_slots(512).handles(4096).scratch(1 << 20).anonymous().unwrap();
+    let me = space.join().unwrap();
+    // In each map, one of the two buckets comes first: in which, the hash says.
+    let maps: Vec<_> = (0..8).map(|_| Map::create(&me, 64).unwrap()).collect();
+    let all_keys: Vec<[[u8; 8]; 4]> = maps.iter().map(tenure::testing::neighbours).collect();
+    for (map, keys) in maps.iter().zip(&all_keys) {
+        map.insert(&keys[0], &[7; 2000]).unwrap();
+        map.insert_for(&keys[1], &[7; 2000], Duration::ZERO).unwrap();
+        map.insert_for(&keys[3], &[7; 2000], Duration::ZERO).unwrap();
+    }
+    let fill = |size| {
+        let layout = std::alloc::Layout::from_size_align(size, 8).unwrap();
+        std::iter::from_fn(|| me.alloc(layout).ok()).collect::<Vec<_>>()
+    };
+    let _rest = [fill(2048), fill(64)];
+    for (map, keys) in maps.iter().zip(&all_keys) {
+        map.remove_expired().unwrap();
+        assert_eq!((map.len().unwrap(), map.bytes().unwrap()), (1, 8 + 8 + 2000));
+        assert_eq!(map.get(&keys[0]).unwrap(), Some(vec![7; 2000]));
+    }
+    assert!(space.check().is_clean());
+}
+
 /// Threads of two members count in the values of a few keys by `compare_exchange`: no change is lost.
 #[test]
 fn no_change_of_several_threads_is_lost() {

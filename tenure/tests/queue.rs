@@ -78,6 +78,23 @@ fn bytes_of(job: u64) -> Vec<u8> {
     bytes
 }
 
+/// Whoever sleeps for an element learns of the death of its claimer, also without a monitor.
+#[test]
+fn what_a_dead_process_has_claimed_comes_back_to_a_member_without_a_monitor() {
+    let name = Name::new("queue-unmonitored");
+    let space = name.open(options().monitor(false));
+    let me = space.join().unwrap();
+    let jobs = Queue::create_raw(me.named("jobs"), KIND, 64).unwrap();
+    jobs.push(&bytes_of(7)).unwrap();
+    let mut claimer = Process::start(&[&name.0, "claim"]);
+    assert_eq!(claimer.receive("claimed").as_deref(), Some("1"));
+    common::scope("the element comes back", |scope| {
+        let popper = scope.spawn(|| number(&jobs.pop_with(None).unwrap()));
+        claimer.kill_only();
+        assert_eq!(popper.join().unwrap(), 7);
+    });
+}
+
 #[test]
 fn each_element_leaves_once_and_in_order() {
     const EACH: u64 = 20_000;

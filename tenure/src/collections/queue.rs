@@ -3,6 +3,7 @@
 //! The words of their payload: 0 the sequence on which those sleep that pop, 1 that of those that push, 2 and 3 as of every container; 4 the capacity, 5
 //! the kind of the elements; 8 tail, 24 head, 40 the returns for which nothing was found behind the head; each of those on lines of its own.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
@@ -85,7 +86,8 @@ const WORDS: usize = 48;
 /// element claimed. Those with options sleep while the queue is empty, or full.
 ///
 /// A process that is stopped right after a push, before it wakes those that sleep, wakes them when it goes on; the next push wakes
-/// them as well, and if it is killed, its recovery.
+/// them as well, and if it is killed, its recovery. A member without a monitor that sleeps recovers those that have claimed an element when it
+/// fell asleep; of others it learns when somebody recovers them.
 ///
 /// # Crash
 ///
@@ -352,8 +354,26 @@ impl Inner {
             if let Some(result) = attempt()? {
                 return Ok(result);
             }
+            self.attend_claimers()?;
             limits.sleep(|deadline| Ok(futex::sleep(word.futex(), marked, deadline)?))?;
         }
+    }
+
+    /// Before a sleep of a member without a monitor: ensures that it learns when a claimer dies, since the element comes back then.
+    fn attend_claimers(&self) -> Result<(), WaitError> {
+        let shared = self.shared();
+        if shared.lease.has_monitor() {
+            return Ok(());
+        }
+        let mut attended = HashSet::new();
+        for slot in self.first..self.first + self.slots {
+            if let Some(claimer) = shared.slab.slot(slot).and_then(|info| info.claimed_by)
+                && attended.insert(claimer)
+            {
+                shared.lease.attend(claimer).map_err(|why| WaitError::Unheard(Box::new(why)))?;
+            }
+        }
+        Ok(())
     }
 
     /// As [`Inner::wait`], as a future.
@@ -372,6 +392,7 @@ impl Inner {
             if let Some(result) = attempt()? {
                 return Poll::Ready(Ok(result));
             }
+            self.attend_claimers()?;
             place.sleep(word.futex(), marked, context)?;
             Poll::Pending
         })

@@ -55,7 +55,8 @@ use crate::place::{Key, Place};
 ///
 /// A notification has happened, for all that waited, or it has not. When a process that has the condition variable open dies, its recovery
 /// wakes all that wait: so they look again also if the process has changed something and died before it notified. A waiter learns of the death from the lock,
-/// if the process died with it: by [`MutexGuard::abandoned`], [`LockedGuard::is_damaged`]. If it died without the lock, nothing was left in
+/// if the process died with it: by [`MutexGuard::abandoned`], [`LockedGuard::is_damaged`]. A guard of a mutex that was told so keeps that over a
+/// wait, but others that lock meanwhile are not told: repair the data before you wait. If it died without the lock, nothing was left in
 /// the middle, and what the others wait for may never come: then they wait as if it lived. Recovery is immediate with monitors, else it comes with the
 /// next member that recovers.
 ///
@@ -91,8 +92,11 @@ mod sealed {
 
         fn mutex(&self) -> &Mutex;
 
+        /// Whether it was told that the last owner died; a guard that takes its place is told as well.
+        fn was_told(&self) -> bool;
+
         /// Locks again; waits without limit.
-        fn again(lock: Self::Lock) -> Result<Self, WaitError>;
+        fn again(lock: Self::Lock, was_told: bool) -> Result<Self, WaitError>;
     }
 
     impl<'m> LockGuard for MutexGuard<'m> {
@@ -106,8 +110,13 @@ mod sealed {
             self.mutex()
         }
 
-        fn again(lock: &'m Mutex) -> Result<Self, WaitError> {
-            lock.lock()
+        fn was_told(&self) -> bool {
+            self.abandoned()
+        }
+
+        fn again(lock: &'m Mutex, was_told: bool) -> Result<Self, WaitError> {
+            let is_told = lock.acquire(None)?;
+            Ok(lock.guard_of(was_told || is_told))
         }
     }
 
@@ -122,7 +131,12 @@ mod sealed {
             self.locked().mutex()
         }
 
-        fn again(lock: &'m Locked<T>) -> Result<Self, WaitError> {
+        /// The value itself is damaged, until somebody says that it is repaired.
+        fn was_told(&self) -> bool {
+            false
+        }
+
+        fn again(lock: &'m Locked<T>, _: bool) -> Result<Self, WaitError> {
             lock.lock()
         }
     }
@@ -245,7 +259,7 @@ impl Condvar {
         if times > 0 {
             return Err(WaitError::LockedAgain { times });
         }
-        let lock = guard.lock();
+        let (lock, was_told) = (guard.lock(), guard.was_told());
         let marked = if mutant!("wait.condvar.marked_late") {
             drop(guard);
             sequence::mark(&word)
@@ -256,7 +270,7 @@ impl Condvar {
             marked
         };
         let end = sleep(&word, marked, options.into())?;
-        Ok((G::again(lock)?, end))
+        Ok((G::again(lock, was_told)?, end))
     }
 
     /// [Waits](Condvar::wait) as long as the condition is true. It is looked at with the lock, before the first wait and after each one.

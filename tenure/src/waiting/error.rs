@@ -89,8 +89,8 @@ pub enum WaitError {
     /// The end of a process or thread is not recorded, and this process cannot watch it.
     #[error(transparent)]
     Unwatched(Box<tenure_segment::process::PidError>),
-    /// The mutex has an owner, and this process would not learn of its death.
-    #[error("would not learn of the death of the mutex's owner: {0}")]
+    /// A lock or a permit has an owner, or an element of a queue a claimer, of whose death this process would not learn.
+    #[error("would not learn of the death of the owner: {0}")]
     Unheard(Box<tenure_segment::Absence>),
     /// The object's words are corrupted.
     #[error("corrupt: {0}")]

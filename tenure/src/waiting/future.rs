@@ -37,7 +37,7 @@ impl Place {
     ) -> Result<(), WaitError> {
         if !self.sleep.as_ref().is_some_and(|sleep| sleep.renew(marked, context.waker())) {
             self.sleep = None;
-            // SAFETY: a word of the segment, which is mapped until `Shared` is dropped, which closes the sleepers first.
+            // SAFETY: a word of the segment, which is mapped until `Shared` is dropped, and that closes the sleepers first.
             let sleep = unsafe { self.shared.objects.sleepers.add(word, marked, context.waker().clone()) };
             self.sleep = Some(sleep?);
         }

@@ -73,7 +73,7 @@ pub(crate) fn check(words: &[Word], holders: &HolderSet, found: &mut Vec<String>
 /// let connections = Permits::create(&me, 2)?;
 /// let theirs = Permits::open(&other, connections.token())?; // usually in another process
 /// let (mine, one) = (connections.acquire(None)?, theirs.acquire(None)?);
-/// assert!(matches!(connections.try_acquire(), Err(WaitError::TimedOut)));
+/// assert!(matches!(connections.try_acquire(), Err(WaitError::WouldBlock)));
 ///
 /// let _ = one.into_number(); // a guard would give it back
 /// drop((theirs, other)); // as if it died

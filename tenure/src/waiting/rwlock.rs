@@ -371,7 +371,7 @@ impl RwLock {
         if announced {
             withdraw(&self.checked_mine()?);
         }
-        Ok(wait_for(&Reading(self), *options)?.abandoned)
+        Ok(wait_for(&Reading { lock: self, is_task: false }, *options)?.abandoned)
     }
 
     /// Unlocks it for reading once: for one of the threads of this member that have it.
@@ -522,13 +522,13 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// As [`RwLock::read`]; [`WaitError::Os`] if no thread can sleep for it.
+    /// As [`RwLock::read`], but never [`WaitError::Deadlock`]; [`WaitError::Os`] if no thread can sleep for it.
     ///
     /// # Cancellation
     ///
     /// A future that is dropped has taken nothing, and keeps no wake-up from others.
     pub async fn read_async(&self) -> Result<RwLockReadTaskGuard<'_>, WaitError> {
-        let gained = future::taken(&Reading(self)).await?;
+        let gained = future::taken(&Reading { lock: self, is_task: true }).await?;
         Ok(RwLockReadTaskGuard { lock: self, abandoned: gained.abandoned })
     }
 
@@ -611,21 +611,25 @@ fn withdraw(mine: &HalfWord<'_>) {
 }
 
 /// A wait of a reader for the writer.
-struct Reading<'l>(&'l RwLock);
+struct Reading<'l> {
+    lock: &'l RwLock,
+    /// Another one may own the lock in this thread.
+    is_task: bool,
+}
 
 impl Source for Reading<'_> {
     fn object(&self) -> &Object {
-        self.0.mutex.object()
+        self.lock.mutex.object()
     }
 
     fn word(&self) -> Result<WaitWord<'_>, WaitError> {
-        self.0.mutex.word()
+        self.lock.mutex.word()
     }
 
     fn attempt(&self, _: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
-        let (lock, mine) = (self.0, self.0.checked_mine()?);
+        let (lock, mine) = (self.lock, self.lock.checked_mine()?);
         let writers = whole_word(lock.mutex.object(), Kind::MUTEX)?;
-        if lock.mutex.is_owned()? {
+        if !self.is_task && lock.mutex.is_owned()? {
             return Err(WaitError::Deadlock);
         }
         if !rwlock::announce(&mine) {
@@ -645,7 +649,7 @@ impl Source for Reading<'_> {
     }
 
     fn prepare(&self, seen: u32) -> Result<(), WaitError> {
-        self.0.mutex.prepare(seen)
+        self.lock.mutex.prepare(seen)
     }
 }
 
@@ -753,6 +757,15 @@ impl fmt::Debug for RwLockReadTaskGuard<'_> {
 pub struct RwLockWriteTaskGuard<'l>(MutexTaskGuard<'l>);
 
 impl RwLockWriteTaskGuard<'_> {
+    /// As [`Mutex::abandon`].
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotMember`]; the lock is abandoned all the same when its member is recovered.
+    pub fn abandon(self) -> Result<(), WaitError> {
+        self.0.abandon()
+    }
+
     /// As [`MutexGuard::abandoned`](super::MutexGuard::abandoned).
     #[must_use]
     pub fn abandoned(&self) -> bool {

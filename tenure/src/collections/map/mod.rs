@@ -619,10 +619,15 @@ impl Map {
     pub fn remove_expired(&self) -> Result<(), MapError> {
         self.shared()?.check_writer()?;
         let clock = self.clock()?;
+        // A bucket that keeps pairs needs a new record. If there is no memory for it, those that keep none make room.
+        let mut later = Vec::new();
         for bucket in 0..self.buckets() {
-            self.thin(clock, bucket, |former| Selection::of_all(former))?;
+            match self.thin(clock, bucket, |former| Selection::of_all(former)) {
+                Err(MapError::Create(_)) => later.push(bucket),
+                result => result?,
+            }
         }
-        Ok(())
+        later.into_iter().try_for_each(|bucket| self.thin(clock, bucket, |former| Selection::of_all(former)))
     }
 
     /// The number of pairs, counted bucket by bucket: exact if nobody changes the map meanwhile.
@@ -714,7 +719,11 @@ impl Map {
                 clock.recount(|| self.bytes().ok());
             }
             if self.first + bucket != slot {
-                self.evict(clock, bucket)?;
+                // What is kept of a bucket needs memory. If there is none, buckets of which nothing is kept make room.
+                match self.evict(clock, bucket) {
+                    Err(MapError::Create(_)) => {}
+                    result => result?,
+                }
             }
         }
         Ok(())
