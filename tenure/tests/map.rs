@@ -308,7 +308,7 @@ proptest! {
                     map.remove_expired().unwrap();
                     let words = |bytes: &Vec<u8>| bytes.len().div_ceil(8);
                     let bytes = |pair: (&Vec<u8>, &Vec<u8>)| {
-                        let expires = map.time_left(pair.0).unwrap().is_some();
+                        let expires = map.time_left(pair.0).unwrap() != Some(Duration::MAX);
                         8 * (1 + usize::from(expires) + words(pair.0) + words(pair.1)) as u64
                     };
                     prop_assert_eq!(map.bytes().unwrap(), model.iter().map(bytes).sum::<u64>());
@@ -318,7 +318,8 @@ proptest! {
                 }
                 Op::Exchange(at, pick, new) => {
                     let now = model.get(&key(at)).cloned();
-                    let expires = map.time_left(&key(at)).unwrap().is_some();
+                    let left = map.time_left(&key(at)).unwrap();
+                    prop_assert_eq!(left.is_some(), now.is_some());
                     let expected = match pick % 3 {
                         0 => None,
                         1 => Some(vec![pick]),
@@ -327,7 +328,8 @@ proptest! {
                     let is_done = map.compare_exchange(&key(at), expected.as_deref(), new.as_deref()).unwrap();
                     prop_assert_eq!(is_done, now == expected);
                     if now.is_some() && new.is_some() {
-                        prop_assert_eq!(map.time_left(&key(at)).unwrap().is_some(), expires);
+                        let expires = |left| left != Some(Duration::MAX);
+                        prop_assert_eq!(expires(map.time_left(&key(at)).unwrap()), expires(left));
                     }
                     match new {
                         Some(new) if is_done => drop(model.insert(key(at), new)),
@@ -416,7 +418,8 @@ fn expired_pairs_make_room() {
     assert!(map.compare_exchange(b"long", Some(&[7; 5000]), Some(b"short")).unwrap());
     assert!(map.time_left(b"long").unwrap().is_some_and(|left| left <= Duration::from_secs(3600)));
     map.insert(b"long", b"for ever").unwrap();
-    assert_eq!(map.time_left(b"long").unwrap(), None);
+    assert_eq!(map.time_left(b"long").unwrap(), Some(Duration::MAX));
+    assert_eq!(map.time_left(b"none").unwrap(), None);
 
     let bounded = Map::create(&me, MapOptions::new(64).max_bytes(4096)).unwrap();
     let (expired, looked_at) = (|number: u64| number.to_le_bytes(), b"hot");

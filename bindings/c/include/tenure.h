@@ -1896,8 +1896,8 @@ int tenure_queue_len(const struct tenure_object *object,
  *
  * It is made for `capacity` pairs: it takes as many container slots, rounded up to a power of two, at least 64 (see
  * tenure_options.container_slots), and at most as many handles as it has pairs. With more pairs it becomes slower, and refuses a pair
- * whose bucket has 16. If `max_bytes` is not 0, it bounds the bytes of all pairs: 8 for each, and its key and value in whole words of
- * 8 bytes. An insertion that exceeds the bound evicts pairs that were not looked at lately.
+ * whose bucket has 16. If `max_bytes` is not 0, it bounds the bytes of all pairs: 8 for each, 8 more for one that expires, and its key
+ * and value in whole words of 8 bytes. An insertion that exceeds the bound evicts pairs that were not looked at lately.
  *
  * `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN. One that was opened has the capacity and the bound that it was created with.
  *
@@ -1918,7 +1918,7 @@ int tenure_map_create(const struct tenure_member *member,
 /**
  * Inserts a copy of the `value_size` bytes at `value` under the `key_size` bytes at `key`, or replaces the value that the key has, in one
  * step. Any bytes will do, none as well: then the pointer may be NULL. `*replaced`, unless it is NULL, is 1 if the key had a value,
- * otherwise 0.
+ * otherwise 0. The pair does not expire, whatever was said of the one that it replaces.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
@@ -1935,6 +1935,24 @@ int tenure_map_insert(const struct tenure_object *object,
                       int *replaced);
 
 /**
+ * As tenure_map_insert, for `time` nanoseconds: afterwards the pair is in no answer. Its memory comes back with the next change of its
+ * bucket, with an eviction, or by tenure_map_remove_expired; until then it counts in the bytes of tenure_map_len. 0: it has expired at
+ * once. TENURE_FOREVER: it does not expire. Threads, fork, results: as there.
+ *
+ * The time is that of CLOCK_BOOTTIME: it goes on while the machine is suspended, and setting the machine's clock does not change it. A
+ * process in a time namespace whose clock is moved sees deadlines moved.
+ *
+ * As tenure_map_insert.
+ */
+int tenure_map_insert_for(const struct tenure_object *object,
+                          const void *key,
+                          size_t key_size,
+                          const void *value,
+                          size_t value_size,
+                          uint64_t time,
+                          int *replaced);
+
+/**
  * As tenure_map_insert, but a value that the key has stays: `*inserted` is 1 if it had none, otherwise 0. Of any number of
  * concurrent calls with one key, one inserts. Threads, fork: as there.
  *
@@ -1948,9 +1966,36 @@ int tenure_map_insert_new(const struct tenure_object *object,
                           int *inserted);
 
 /**
+ * As tenure_map_insert_new, for `time` nanoseconds: see tenure_map_insert_for. Threads, fork, results: as there.
+ *
+ * As tenure_map_insert_new.
+ */
+int tenure_map_insert_new_for(const struct tenure_object *object,
+                              const void *key,
+                              size_t key_size,
+                              const void *value,
+                              size_t value_size,
+                              uint64_t time,
+                              int *inserted);
+
+/**
+ * The time until the pair of a key expires: `*left`, in nanoseconds, is at least 1, and TENURE_FOREVER if the pair does not expire.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK; TENURE_ERR_NOT_FOUND when the key has no value, also when it has expired. Then, and after an error, `*left` is 0.
+ *
+ * `key` is readable for `key_size` bytes, `left` is NULL or writable.
+ */
+int tenure_map_time_left(const struct tenure_object *object,
+                         const void *key,
+                         size_t key_size,
+                         uint64_t *left);
+
+/**
  * If the value of the key is the `expected_size` bytes at `expected`, makes it the `value_size` bytes at `value`, in one step. NULL
  * stands for no value: an `expected` of NULL inserts, a `value` of NULL removes. `*exchanged` is 1 if the value was the expected one,
- * otherwise 0. Threads, fork, results: as tenure_map_insert.
+ * otherwise 0. A value that replaces another one expires when that would have expired. Threads, fork, results: as tenure_map_insert.
  *
  * `key` is readable for `key_size` bytes; `expected` and `value` are NULL or readable for their sizes; `exchanged` is NULL or
  * writable.
@@ -2022,8 +2067,14 @@ int tenure_map_remove(const struct tenure_object *object, const void *key, size_
 int tenure_map_clear(const struct tenure_object *object);
 
 /**
+ * Gives back the memory of pairs that have expired, bucket by bucket. For maps without a bound, now and then, by any member. Threads, fork:
+ * as tenure_map_insert. TENURE_ERR_READ_ONLY for a member that only reads.
+ */
+int tenure_map_remove_expired(const struct tenure_object *object);
+
+/**
  * The number of pairs, counted bucket by bucket: exact if nobody changes the map meanwhile. `*bytes`, unless it is NULL, is the bytes of
- * all pairs, as tenure_map_create counts them. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ * all pairs, as tenure_map_create counts them, with those that have expired and whose memory was not given back. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
  * `count` and `bytes` are NULL or writable.
  */

@@ -2,11 +2,12 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use std::{mem, ptr};
 
 use tenure::collections::{Map, MapIter, MapOptions};
 
-use crate::abi::{tenure_member, tenure_object};
+use crate::abi::{TENURE_FOREVER, tenure_member, tenure_object};
 use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{bytes, guard, guard_out, guard_status, null, tell};
 use crate::object::{Any, Thing, Ways, create, hand_out, usable};
@@ -57,6 +58,11 @@ unsafe fn optional<'a>(
     unsafe { bytes(data.cast(), size, what) }.map(Some)
 }
 
+/// A time that C passes, in nanoseconds; none for TENURE_FOREVER.
+fn limit(time: u64) -> Option<Duration> {
+    (time != TENURE_FOREVER).then(|| Duration::from_nanos(time))
+}
+
 #[cold]
 fn no_such_key(size: usize) -> Failure {
     fail(
@@ -70,8 +76,8 @@ fn no_such_key(size: usize) -> Failure {
 ///
 /// It is made for `capacity` pairs: it takes as many container slots, rounded up to a power of two, at least 64 (see
 /// tenure_options.container_slots), and at most as many handles as it has pairs. With more pairs it becomes slower, and refuses a pair
-/// whose bucket has 16. If `max_bytes` is not 0, it bounds the bytes of all pairs: 8 for each, and its key and value in whole words of
-/// 8 bytes. An insertion that exceeds the bound evicts pairs that were not looked at lately.
+/// whose bucket has 16. If `max_bytes` is not 0, it bounds the bytes of all pairs: 8 for each, 8 more for one that expires, and its key
+/// and value in whole words of 8 bytes. An insertion that exceeds the bound evicts pairs that were not looked at lately.
 ///
 /// `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN. One that was opened has the capacity and the bound that it was created with.
 ///
@@ -103,7 +109,7 @@ pub unsafe extern "C" fn tenure_map_create(
 
 /// Inserts a copy of the `value_size` bytes at `value` under the `key_size` bytes at `key`, or replaces the value that the key has, in one
 /// step. Any bytes will do, none as well: then the pointer may be NULL. `*replaced`, unless it is NULL, is 1 if the key had a value,
-/// otherwise 0.
+/// otherwise 0. The pair does not expire, whatever was said of the one that it replaces.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
@@ -135,6 +141,44 @@ pub unsafe extern "C" fn tenure_map_insert(
     })
 }
 
+/// As tenure_map_insert, for `time` nanoseconds: afterwards the pair is in no answer. Its memory comes back with the next change of its
+/// bucket, with an eviction, or by tenure_map_remove_expired; until then it counts in the bytes of tenure_map_len. 0: it has expired at
+/// once. TENURE_FOREVER: it does not expire. Threads, fork, results: as there.
+///
+/// The time is that of CLOCK_BOOTTIME: it goes on while the machine is suspended, and setting the machine's clock does not change it. A
+/// process in a time namespace whose clock is moved sees deadlines moved.
+///
+/// # Safety
+///
+/// As tenure_map_insert.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_map_insert_for(
+    object: *const tenure_object,
+    key: *const c_void,
+    key_size: usize,
+    value: *const c_void,
+    value_size: usize,
+    time: u64,
+    replaced: *mut c_int,
+) -> c_int {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let (key, value) = unsafe {
+            tell(replaced, 0);
+            (bytes(key.cast(), key_size, "key")?, bytes(value.cast(), value_size, "value")?)
+        };
+        let object = usable(object)?;
+        let map = object.map()?;
+        let was_there = match limit(time) {
+            Some(time) => map.insert_for(key, value, time)?,
+            None => map.insert(key, value)?,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { tell(replaced, was_there.into()) };
+        Ok(())
+    })
+}
+
 /// As tenure_map_insert, but a value that the key has stays: `*inserted` is 1 if it had none, otherwise 0. Of any number of
 /// concurrent calls with one key, one inserts. Threads, fork: as there.
 ///
@@ -160,9 +204,70 @@ pub unsafe extern "C" fn tenure_map_insert_new(
     unsafe { guard_out(inserted, "inserted", 0, call) }
 }
 
+/// As tenure_map_insert_new, for `time` nanoseconds: see tenure_map_insert_for. Threads, fork, results: as there.
+///
+/// # Safety
+///
+/// As tenure_map_insert_new.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_map_insert_new_for(
+    object: *const tenure_object,
+    key: *const c_void,
+    key_size: usize,
+    value: *const c_void,
+    value_size: usize,
+    time: u64,
+    inserted: *mut c_int,
+) -> c_int {
+    let call = || {
+        // SAFETY: the caller's promise.
+        let (key, value) =
+            unsafe { (bytes(key.cast(), key_size, "key")?, bytes(value.cast(), value_size, "value")?) };
+        let object = usable(object)?;
+        let map = object.map()?;
+        let did = match limit(time) {
+            Some(time) => map.insert_new_for(key, value, time)?,
+            None => map.insert_new(key, value)?,
+        };
+        Ok(did.into())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(inserted, "inserted", 0, call) }
+}
+
+/// The time until the pair of a key expires: `*left`, in nanoseconds, is at least 1, and TENURE_FOREVER if the pair does not expire.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// Returns TENURE_OK; TENURE_ERR_NOT_FOUND when the key has no value, also when it has expired. Then, and after an error, `*left` is 0.
+///
+/// # Safety
+///
+/// `key` is readable for `key_size` bytes, `left` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_map_time_left(
+    object: *const tenure_object,
+    key: *const c_void,
+    key_size: usize,
+    left: *mut u64,
+) -> c_int {
+    let call = || {
+        // SAFETY: the caller's promise.
+        let key = unsafe { bytes(key.cast(), key_size, "key") }?;
+        let time = usable(object)?.map()?.time_left(key)?.ok_or_else(|| no_such_key(key_size))?;
+        if time == Duration::MAX {
+            return Ok(TENURE_FOREVER);
+        }
+        // One that expires is never said to stay for ever.
+        Ok(u64::try_from(time.as_nanos()).unwrap_or(TENURE_FOREVER).min(TENURE_FOREVER - 1))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(left, "left", 0, call) }
+}
+
 /// If the value of the key is the `expected_size` bytes at `expected`, makes it the `value_size` bytes at `value`, in one step. NULL
 /// stands for no value: an `expected` of NULL inserts, a `value` of NULL removes. `*exchanged` is 1 if the value was the expected one,
-/// otherwise 0. Threads, fork, results: as tenure_map_insert.
+/// otherwise 0. A value that replaces another one expires when that would have expired. Threads, fork, results: as tenure_map_insert.
 ///
 /// # Safety
 ///
@@ -336,8 +441,15 @@ pub extern "C" fn tenure_map_clear(object: *const tenure_object) -> c_int {
     guard(|| Ok(usable(object)?.map()?.clear()?))
 }
 
+/// Gives back the memory of pairs that have expired, bucket by bucket. For maps without a bound, now and then, by any member. Threads, fork:
+/// as tenure_map_insert. TENURE_ERR_READ_ONLY for a member that only reads.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_map_remove_expired(object: *const tenure_object) -> c_int {
+    guard(|| Ok(usable(object)?.map()?.remove_expired()?))
+}
+
 /// The number of pairs, counted bucket by bucket: exact if nobody changes the map meanwhile. `*bytes`, unless it is NULL, is the bytes of
-/// all pairs, as tenure_map_create counts them. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+/// all pairs, as tenure_map_create counts them, with those that have expired and whose memory was not given back. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
 /// # Safety
 ///

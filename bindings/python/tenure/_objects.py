@@ -625,6 +625,7 @@ class Map(_Closing, Object):
         prices[b"tea"] = b"3.20"
         prices[b"tea"], prices.get(b"milk"), b"tea" in prices, len(prices)
         del prices[b"tea"]
+        prices.set(b"tea", b"3.30", ttl=60)      # for a minute: afterwards as if it were not there
 
     Keys and values are bytes, or objects that have some; what is returned are copies. Raises KeyError where a dict does.
 
@@ -654,6 +655,25 @@ class Map(_Closing, Object):
         key, value = _bytes(key), _bytes(value)
         check(library.tenure_map_insert(self._pointer, key, len(key), value, len(value), None))
 
+    def set(self, key, value, *, ttl=None):
+        """Sets the value of a key, as `map[key] = value`, for `ttl` seconds; None is for ever. A pair that has expired is in no answer; its
+        memory comes back with the next change nearby, or by `remove_expired`. Seconds while the machine is suspended count as well."""
+        key, value, time = _bytes(key), _bytes(value), _time_to_live(ttl)
+        check(library.tenure_map_insert_for(self._pointer, key, len(key), value, len(value), time, None))
+
+    def ttl(self, key):
+        """The seconds until the pair of a key expires, or None if it does not. Raises KeyError."""
+        data, left = _bytes(key), c_uint64()
+        status = library.tenure_map_time_left(self._pointer, data, len(data), byref(left))
+        if status == NotFound.status:
+            raise KeyError(key)
+        check(status)
+        return None if left.value == _FOREVER else left.value / 10**9
+
+    def remove_expired(self):
+        """Gives back the memory of pairs that have expired. For maps without `max_bytes`, now and then, by any member."""
+        check(library.tenure_map_remove_expired(self._pointer))
+
     def __delitem__(self, key):
         data = _bytes(key)
         status = library.tenure_map_remove(self._pointer, data, len(data))
@@ -676,21 +696,24 @@ class Map(_Closing, Object):
 
     @property
     def nbytes(self):
-        """The bytes of all pairs, as `max_bytes` counts them: 8 for each, and its key and value in whole words of 8 bytes."""
+        """The bytes of all pairs, as `max_bytes` counts them: 8 for each, 8 more for one that expires, and its key and value in whole
+        words of 8 bytes. Those that have expired count until their memory is given back."""
         return self._len(True)[1]
 
-    def setdefault(self, key, value):
-        """The value of a key, which is the given one if it had none."""
-        key, value, inserted = _bytes(key), _bytes(value), c_int()
+    def setdefault(self, key, value, *, ttl=None):
+        """The value of a key, which is the given one if it had none, then for `ttl` seconds; None is for ever."""
+        key, value, time, inserted = _bytes(key), _bytes(value), _time_to_live(ttl), c_int()
+        insert = library.tenure_map_insert_new_for
         while True:
-            check(library.tenure_map_insert_new(self._pointer, key, len(key), value, len(value), byref(inserted)))
+            check(insert(self._pointer, key, len(key), value, len(value), time, byref(inserted)))
             found = value if inserted.value else self.get(key)
-            # None: it was removed in the meantime.
+            # None: it was removed, or has expired, in the meantime.
             if found is not None:
                 return found
 
     def compare_exchange(self, key, expected, value):
-        """Makes `value` the value of a key if it is `expected`; None is no value. Returns whether it was."""
+        """Makes `value` the value of a key if it is `expected`; None is no value. Returns whether it was. A value that replaces another one
+        expires when that would have expired."""
         key, exchanged = _bytes(key), c_int()
         both = [(None, 0) if it is None else (it, len(it)) for it in (_optional(expected), _optional(value))]
         check(library.tenure_map_exchange(self._pointer, key, len(key), *both[0], *both[1], byref(exchanged)))
@@ -762,6 +785,15 @@ class Map(_Closing, Object):
         view = memoryview(memory).cast("B").toreadonly()
         entry._memory, entry._view = weakref.ref(memory), weakref.ref(view)
         return view
+
+
+def _time_to_live(seconds):
+    """Nanoseconds for the library. None is for ever, and any number of seconds is less."""
+    if seconds is None:
+        return _FOREVER
+    if seconds < 0:
+        raise ValueError("'ttl' must be a non-negative number")
+    return int(min(seconds * 10**9, _FOREVER - 1))
 
 
 def _optional(data):

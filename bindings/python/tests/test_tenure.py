@@ -983,6 +983,37 @@ class One(Case):
                 prices.update([(b"b", b"2")])
                 self.assertEqual((theirs[b"tea"], theirs[b"a"], theirs[b"b"]), (b"4.00", b"1", b"2"))
 
+                # Pairs that expire: at once, in a hundred years, and never.
+                years = 100 * 365 * 86400
+                before = prices.nbytes
+                prices.set(b"short", b"x", ttl=0)
+                self.assertEqual((theirs.get(b"short"), b"short" in theirs, len(theirs), theirs.pop(b"short", 5)), (None, False, 5, 5))
+                self.assertNotIn(b"short", list(theirs))
+                for missing in (lambda: theirs.ttl(b"short"), lambda: theirs.ttl(b"te"), lambda: theirs[b"short"]):
+                    self.assertRaises(KeyError, missing)
+                self.assertEqual(prices.nbytes, before + 32)
+                theirs.remove_expired()
+                self.assertEqual(prices.nbytes, before)
+                prices.set(b"long", b"1", ttl=years)
+                self.assertEqual((theirs[b"long"], years / 2 < theirs.ttl(b"long") <= years), (b"1", True))
+                self.assertTrue(theirs.compare_exchange(b"long", b"1", b"2"))
+                self.assertTrue(years / 2 < prices.ttl(b"long") <= years)
+                self.assertEqual((prices.setdefault(b"long", b"3"), prices.ttl(b"long") is None), (b"2", False))
+                prices[b"long"] = b"4"
+                self.assertIsNone(theirs.ttl(b"long"))
+                prices.set(b"long", b"5", ttl=0.0)
+                self.assertEqual(theirs.setdefault(b"long", b"6", ttl=1.5 * years), b"6")
+                self.assertTrue(years < theirs.ttl(b"long") <= 1.5 * years)
+                prices.set(b"long", b"7", ttl=float("inf"))
+                self.assertTrue(years < theirs.ttl(b"long"))
+                prices.set(b"long", b"8")
+                self.assertIsNone(theirs.ttl(b"long"))
+                for wrong in (-1, float("nan")):
+                    with self.assertRaises(ValueError):
+                        prices.set(b"long", b"9", ttl=wrong)
+                self.assertRaises(TypeError, lambda: prices.ttl("long"))
+                self.assertEqual(prices.pop(b"long"), b"8")
+
                 # Held values stay as they are.
                 with prices.hold(b"tea") as view:
                     prices[b"tea"] = b"5.00"

@@ -76,11 +76,17 @@ pub enum NegativeControl {
     NoBound,
     /// An iteration sees one pair twice.
     OnePairTwice,
+    /// No pair of a map expires.
+    NeverExpires,
+    /// The memory of pairs that have expired is not given back.
+    KeepExpired,
+    /// A value that replaces another expires as well.
+    AlwaysExpires,
 }
 
 impl NegativeControl {
     /// All of them, each with the topic of a scenario that must find it, or with that scenario.
-    pub const ALL: [(Self, &str); 60] = [
+    pub const ALL: [(Self, &str); 65] = [
         (Self::CloseNothing, "Handles"),
         (Self::AnotherByte, "Handles"),
         (Self::StaleIsForged, "Handles"),
@@ -156,6 +162,23 @@ impl NegativeControl {
         (Self::OnePairTwice, "an iteration sees every pair once"),
         (Self::AlwaysAbandoned, "of many who insert one new key at once one does"),
         (Self::AnotherByte, "a held value stays as it is while it is replaced and removed"),
+        (Self::NeverExpires, "a pair that has expired is in no answer, and a new one is inserted over it"),
+        (
+            Self::NeverExpires,
+            "the time until a pair expires is told; so is that it never does, and that there is none",
+        ),
+        (
+            Self::NeverExpires,
+            "a value that replaces another does not expire; by an exchange it expires when the other would have",
+        ),
+        (
+            Self::KeepExpired,
+            "the memory of pairs that have expired is given back, and no other pair is removed",
+        ),
+        (
+            Self::AlwaysExpires,
+            "a value that replaces another does not expire; by an exchange it expires when the other would have",
+        ),
     ];
 }
 
@@ -197,6 +220,17 @@ impl Saboteur {
             }
             (NegativeControl::InsertNothing, Order::Insert { .. }) => return Err(Answer::Truth(false)),
             (NegativeControl::RemoveNothing, Order::RemoveKey { .. }) => return Err(Answer::Truth(true)),
+            (NegativeControl::NeverExpires, Order::InsertFor { map, key, value, .. }) => {
+                return Ok(Order::Insert { map: *map, key: key.clone(), value: value.clone() });
+            }
+            (NegativeControl::NeverExpires, Order::InsertNewFor { map, key, value, .. }) => {
+                return Ok(Order::InsertNew { map: *map, key: key.clone(), value: value.clone() });
+            }
+            (NegativeControl::AlwaysExpires, Order::Insert { map, key, value }) => {
+                let (map, key, value) = (*map, key.clone(), value.clone());
+                return Ok(Order::InsertFor { map, key, value, time: 1 << 60 });
+            }
+            (NegativeControl::KeepExpired, Order::RemoveExpired(_)) => return Err(Answer::Done),
             (NegativeControl::NoBound, Order::Create(New::Map { max_bytes, .. })) => *max_bytes = 0,
             (NegativeControl::ClaimTakes, Order::Claim { slot, kind }) => {
                 order = Order::TakeOut { slot: *slot, kind: *kind };

@@ -592,6 +592,37 @@ pub enum Order {
     MapLen(Thing),
     /// All pairs.
     Pairs(Thing),
+    /// Insert a pair into a map for this many nanoseconds; had the key a value?
+    InsertFor {
+        /// The map.
+        map: Thing,
+        /// The key.
+        key: Vec<u8>,
+        /// The value.
+        value: Vec<u8>,
+        /// Nanoseconds.
+        time: u64,
+    },
+    /// Insert a pair for this many nanoseconds if the key has no value; had it none?
+    InsertNewFor {
+        /// The map.
+        map: Thing,
+        /// The key.
+        key: Vec<u8>,
+        /// The value.
+        value: Vec<u8>,
+        /// Nanoseconds.
+        time: u64,
+    },
+    /// The nanoseconds until the pair of a key expires; the largest number if it does not expire.
+    TimeLeft {
+        /// The map.
+        map: Thing,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Give back the memory of pairs that have expired.
+    RemoveExpired(Thing),
 
     // The orders below are the same in every language; see `program.rs`.
     /// Create until it fails, or this number of times.

@@ -140,6 +140,12 @@ wishes! {
     clear(map: Thing) -> () = Order::Clear(map) => Answer::Done => ();
     map_len(map: Thing) -> (i32, i32) = Order::MapLen(map) => Answer::Pair(count, bytes) => (count, bytes);
     pairs(map: Thing) -> Vec<(Vec<u8>, Vec<u8>)> = Order::Pairs(map) => Answer::Pairs(pairs) => pairs;
+    insert_for(map: Thing, key: &[u8], value: &[u8], time: u64) -> bool =
+        Order::InsertFor { map, key: key.into(), value: value.into(), time } => Answer::Truth(was_there) => was_there;
+    insert_new_for(map: Thing, key: &[u8], value: &[u8], time: u64) -> bool =
+        Order::InsertNewFor { map, key: key.into(), value: value.into(), time } => Answer::Truth(did) => did;
+    time_left(map: Thing, key: &[u8]) -> u64 = Order::TimeLeft { map, key: key.into() } => Answer::Number(left) => left;
+    remove_expired(map: Thing) -> () = Order::RemoveExpired(map) => Answer::Done => ();
     share(fd: i32, access: Modes, sharing: Modes) -> Thing =
         Order::Share { fd, access, sharing } => Answer::Thing(thing) => thing;
     create_many(new: New, most: usize) -> Many<Thing> =

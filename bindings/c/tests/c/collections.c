@@ -324,12 +324,75 @@ static void maps(void)
     expect_unharmed(space, 0, 0);
 }
 
+static void expect_left(tenure_object *map, const char *key, uint64_t least, uint64_t most)
+{
+    uint64_t left = 9;
+    OK(tenure_map_time_left(map, key, strlen(key), &left));
+    HOLDS(least <= left && left <= most);
+}
+
+/* Pairs that have expired at once, that do in years, and that never do. */
+static void expiry(void)
+{
+    const uint64_t years = (uint64_t)1 << 60;
+    tenure_object *map, *again;
+    uint64_t token, left = 9, bytes;
+    size_t count;
+    int did = 9;
+    OK(tenure_map_create(me, NULL, 0, 64, 0, &map));
+    OK(tenure_object_token(map, &token));
+    OK(tenure_object_open(other, TENURE_MAP, token, &again));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_map_time_left(map, "tea", 3, &left));
+    HOLDS(left == 0);
+    OK(tenure_map_insert_for(map, "tea", 3, "green", 5, 0, &did));
+    HOLDS(did == 0);
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_map_time_left(again, "tea", 3, &left));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_map_remove(again, "tea", 3));
+    expect_value(again, "tea", NULL);
+    expect_pairs(again, 0);
+    OK(tenure_map_len(again, &count, &bytes));
+    HOLDS(count == 0 && bytes == 32);
+    OK(tenure_map_remove_expired(again));
+    OK(tenure_map_len(map, &count, &bytes));
+    HOLDS(count == 0 && bytes == 0);
+
+    OK(tenure_map_insert_for(map, "tea", 3, "green", 5, 0, NULL));
+    OK(tenure_map_insert_new_for(map, "tea", 3, "black", 5, years, &did));
+    HOLDS(did == 1);
+    expect_value(again, "tea", "black");
+    expect_left(again, "tea", years / 2, years);
+    OK(tenure_map_insert_new_for(again, "tea", 3, "white", 5, 0, &did));
+    HOLDS(did == 0);
+    OK(tenure_map_exchange(again, "tea", 3, "black", 5, "blue", 4, &did));
+    HOLDS(did == 1);
+    expect_left(map, "tea", years / 2, years);
+    OK(tenure_map_insert_for(map, "tea", 3, "red", 3, FOREVER - 1, &did));
+    HOLDS(did == 1);
+    expect_left(again, "tea", 2 * years, FOREVER - 1);
+    OK(tenure_map_insert_for(map, "tea", 3, "red", 3, FOREVER, &did));
+    HOLDS(did == 1);
+    expect_left(again, "tea", FOREVER, FOREVER);
+    OK(tenure_map_insert_for(map, "tea", 3, "red", 3, years, &did));
+    OK(tenure_map_insert(again, "tea", 3, "green", 5, &did));
+    HOLDS(did == 1);
+    expect_left(map, "tea", FOREVER, FOREVER);
+    OK(tenure_map_insert_new_for(again, "milk", 4, "white", 5, FOREVER, &did));
+    HOLDS(did == 1);
+    expect_left(map, "milk", FOREVER, FOREVER);
+    OK(tenure_map_remove_expired(map));
+    expect_pairs(map, 2);
+    OK(tenure_object_close(map));
+    OK(tenure_object_close(again));
+    expect_unharmed(space, 0, 0);
+}
+
 /* What every function of an object says of one that is `it`: NULL, or closed. */
 static void expect_of_none(int status, tenure_object *it)
 {
     tenure_handle handle;
     tenure_object *object;
     uint32_t waiting;
+    uint64_t left;
     size_t size;
     int found;
     EXPECT(status, tenure_queue_push(it, "x", 1, 0, NOW));
@@ -341,6 +404,11 @@ static void expect_of_none(int status, tenure_object *it)
     EXPECT(status, tenure_queue_len(it, &waiting, NULL, NULL));
     EXPECT(status, tenure_map_insert(it, "k", 1, "x", 1, NULL));
     EXPECT(status, tenure_map_insert_new(it, "k", 1, "x", 1, &found));
+    EXPECT(status, tenure_map_insert_for(it, "k", 1, "x", 1, 0, NULL));
+    EXPECT(status, tenure_map_insert_for(it, "k", 1, "x", 1, FOREVER, NULL));
+    EXPECT(status, tenure_map_insert_new_for(it, "k", 1, "x", 1, 0, &found));
+    EXPECT(status, tenure_map_time_left(it, "k", 1, &left));
+    EXPECT(status, tenure_map_remove_expired(it));
     EXPECT(status, tenure_map_exchange(it, "k", 1, NULL, 0, "x", 1, &found));
     EXPECT(status, tenure_map_get(it, "k", 1, NULL, 0, &size));
     EXPECT(status, tenure_map_hold(it, "k", 1, NULL, &size, &object));
@@ -396,6 +464,7 @@ static void bad_input(void)
     tenure_object *queue, *map, *none, *iteration;
     tenure_handle handle;
     uint32_t waiting;
+    uint64_t left;
     int found;
     expect_of_none(TENURE_ERR_NULL, NULL);
     expect_of_none(TENURE_ERR_CLOSED, (tenure_object *)space);
@@ -417,6 +486,11 @@ static void bad_input(void)
     EXPECT(TENURE_ERR_ARGUMENT, tenure_queue_push(queue, "x", 1, TENURE_ALL, NOW));
     EXPECT(TENURE_ERR_ARGUMENT, tenure_queue_claim(queue, UINT32_MAX, NOW, &handle));
     EXPECT(TENURE_ERR_NULL, tenure_map_insert_new(map, "k", 1, "x", 1, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_map_insert_new_for(map, "k", 1, "x", 1, 0, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_map_insert_for(map, NULL, 1, "x", 1, 0, &found));
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_map_insert_for(map, "k", 1, "x", SIZE_MAX, 0, &found));
+    EXPECT(TENURE_ERR_NULL, tenure_map_time_left(map, "k", 1, NULL));
+    EXPECT(TENURE_ERR_NULL, tenure_map_time_left(map, NULL, 1, &left));
     EXPECT(TENURE_ERR_NULL, tenure_map_exchange(map, "k", 1, NULL, 0, "x", 1, NULL));
     EXPECT(TENURE_ERR_NULL, tenure_map_exchange(map, NULL, 1, NULL, 0, "x", 1, &found));
     EXPECT(TENURE_ERR_TOO_LARGE, tenure_map_exchange(map, "k", 1, "x", SIZE_MAX, "x", 1, &found));
@@ -427,6 +501,8 @@ static void bad_input(void)
     OK(tenure_map_iterate(map, &iteration));
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_map_next(map, NULL, NULL, NULL, NULL));
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_map_clear(iteration));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_map_remove_expired(iteration));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_map_insert_for(iteration, "k", 1, "x", 1, 0, NULL));
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_wait(iteration, NOW));
     EXPECT(TENURE_END, tenure_map_next(iteration, NULL, NULL, NULL, NULL));
     OK(tenure_object_close(iteration));
@@ -472,6 +548,7 @@ static void between_processes(uint32_t backend, const char *name)
     if (child == 0) {
         tenure_object *inherited = queue, *its_map = map, *entry;
         uint32_t waiting;
+        uint64_t left;
         size_t size;
         int found;
         die_with_parent();
@@ -485,6 +562,10 @@ static void between_processes(uint32_t backend, const char *name)
         EXPECT(TENURE_ERR_FORKED, tenure_object_close(inherited));
         EXPECT(TENURE_ERR_FORKED, tenure_map_insert(its_map, "tea", 3, "x", 1, NULL));
         EXPECT(TENURE_ERR_FORKED, tenure_map_insert_new(its_map, "tea", 3, "x", 1, &found));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_insert_for(its_map, "tea", 3, "x", 1, 0, NULL));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_insert_new_for(its_map, "tea", 3, "x", 1, 0, &found));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_time_left(its_map, "tea", 3, &left));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_remove_expired(its_map));
         EXPECT(TENURE_ERR_FORKED, tenure_map_exchange(its_map, "tea", 3, NULL, 0, "x", 1, &found));
         EXPECT(TENURE_ERR_FORKED, tenure_map_get(its_map, "tea", 3, NULL, 0, &size));
         EXPECT(TENURE_ERR_FORKED, tenure_map_hold(its_map, "tea", 3, NULL, &size, &entry));
@@ -541,6 +622,7 @@ static void on(uint32_t backend, const char *name)
     OK(tenure_local_open(other, &theirs));
     queues();
     maps();
+    expiry();
     in_slots();
     bad_input();
     OK(tenure_local_close(mine));

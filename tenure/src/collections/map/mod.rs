@@ -520,14 +520,30 @@ impl Map {
         Ok(self.change(key, act)?.is_changed)
     }
 
-    /// The time until the pair of a key expires; `None` if there is none, or it does not expire.
+    /// The time until the pair of a key expires: never zero, and [`Duration::MAX`] if it does not expire. `None` if there is no such pair.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::collections::Map;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let map = Map::create(&me, 64)?;
+    /// assert_eq!(map.time_left(b"tea")?, None);
+    /// map.insert(b"tea", b"green")?;
+    /// assert_eq!(map.time_left(b"tea")?, Some(Duration::MAX));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
     /// [`MapError`].
     pub fn time_left(&self, key: &[u8]) -> Result<Option<Duration>, MapError> {
-        let left = |record: &[Word]| Ok(find(record, key)?.and_then(|pair| pair.time_left(record)));
-        Ok(self.read(self.slot_of(key), left)?.flatten())
+        let left = |record: &[Word]| {
+            Ok(find(record, key)?.map(|pair| pair.time_left(record).unwrap_or(Duration::MAX)))
+        };
+        // Zero: it has expired since `find`.
+        Ok(self.read(self.slot_of(key), left)?.flatten().filter(|left| !left.is_zero()))
     }
 
     /// Removes the value of a key. Returns whether there was one.
@@ -647,8 +663,8 @@ impl Map {
         Ok(len)
     }
 
-    /// The bytes of all records, counted bucket by bucket: 8 for each pair, and its key and value in whole words. What the blocks of the records
-    /// have beyond that is not counted.
+    /// The bytes of all records, counted bucket by bucket: 8 for each pair, 8 more for one that expires, and its key and value in whole words. What
+    /// the blocks of the records have beyond that is not counted.
     ///
     /// # Errors
     ///

@@ -5,8 +5,9 @@ use std::slice;
 
 use tenure_capi::{
     tenure_map_clear, tenure_map_contains, tenure_map_exchange, tenure_map_get, tenure_map_hold,
-    tenure_map_insert, tenure_map_insert_new, tenure_map_iterate, tenure_map_len, tenure_map_next,
-    tenure_map_remove, tenure_object, tenure_object_close, tenure_queue_ack, tenure_queue_claim,
+    tenure_map_insert, tenure_map_insert_for, tenure_map_insert_new, tenure_map_insert_new_for,
+    tenure_map_iterate, tenure_map_len, tenure_map_next, tenure_map_remove, tenure_map_remove_expired,
+    tenure_map_time_left, tenure_object, tenure_object_close, tenure_queue_ack, tenure_queue_claim,
     tenure_queue_give_back, tenure_queue_len, tenure_queue_pop, tenure_queue_push, tenure_queue_push_handle,
     tenure_status,
 };
@@ -209,6 +210,29 @@ impl Program {
                 Ok(Answer::Pair(count as i32, bytes as i32))
             }
             Order::Pairs(map) => self.pairs(self.object(map)?),
+            Order::InsertFor { map, key, value, time } | Order::InsertNewFor { map, key, value, time } => {
+                let insert = if matches!(order, Order::InsertFor { .. }) {
+                    tenure_map_insert_for
+                } else {
+                    tenure_map_insert_new_for
+                };
+                let (object, data) = (self.object(map)?, value.as_ptr().cast());
+                // SAFETY: the bytes and the place for the result live until it returns.
+                checked(unsafe {
+                    insert(object, key.as_ptr().cast(), key.len(), data, value.len(), *time, &raw mut is)
+                })?;
+                Ok(Answer::Truth(is != 0))
+            }
+            Order::TimeLeft { map, key } => {
+                let (object, data, mut left) = (self.object(map)?, key.as_ptr().cast(), 0);
+                // SAFETY: the key and the place for the result live until it returns.
+                checked(unsafe { tenure_map_time_left(object, data, key.len(), &raw mut left) })
+                    .map_err(of_key)?;
+                Ok(Answer::Number(left))
+            }
+            Order::RemoveExpired(map) => {
+                checked(tenure_map_remove_expired(self.object(map)?)).map(|()| Answer::Done)
+            }
             _ => self.objects(order),
         }
     }

@@ -1,5 +1,7 @@
 //! Queues and maps.
 
+use std::time::Duration;
+
 use tenure::{
     Raw,
     collections::{Map, Queue},
@@ -88,6 +90,19 @@ impl Program {
             Order::Pairs(map) => {
                 Ok(Answer::Pairs(self.map(map)?.iter().collect::<Result<_, _>>().map_err(Fault::from)?))
             }
+            Order::InsertFor { map, key, value, time } => {
+                let time = Duration::from_nanos(*time);
+                Ok(Answer::Truth(self.map(map)?.insert_for(key, value, time)?))
+            }
+            Order::InsertNewFor { map, key, value, time } => {
+                let time = Duration::from_nanos(*time);
+                Ok(Answer::Truth(self.map(map)?.insert_new_for(key, value, time)?))
+            }
+            Order::TimeLeft { map, key } => {
+                let left = self.map(map)?.time_left(key)?.ok_or(Fault::NoSuchKey)?;
+                Ok(Answer::Number(if left == Duration::MAX { u64::MAX } else { left.as_nanos() as u64 }))
+            }
+            Order::RemoveExpired(map) => Ok(self.map(map)?.remove_expired().map(|()| Answer::Done)?),
             _ => self.scratch(order),
         }
     }

@@ -31,7 +31,18 @@ pub(super) const ROWS: &[Row] = &[
     ("a map has a name: one creates it, and all have that one", S, named),
     ("a forked child has no map of its parent's", S, forked_child),
     ("a map that finds no container slots is not created, and says so", S, no_slots),
+    ("a pair that has expired is in no answer, and a new one is inserted over it", S, expired),
+    ("the time until a pair expires is told; so is that it never does, and that there is none", S, time_left),
+    ("the memory of pairs that have expired is given back, and no other pair is removed", S, given_back),
+    (
+        "a value that replaces another does not expire; by an exchange it expires when the other would have",
+        S,
+        renewed,
+    ),
 ];
+
+/// Some 36 years in nanoseconds: what is to expire then does not while a scenario runs.
+const YEARS: u64 = 1 << 60;
 
 fn shared(stage: &Stage) -> Result<(), Fault> {
     let [(mut a, mine), (mut b, theirs)] = stage.sharing(MAP)?;
@@ -275,10 +286,14 @@ fn forked_child(stage: &Stage) -> Result<(), Fault> {
         Order::GetValue { map, key: key.clone() },
         Order::HoldValue { map, key: key.clone() },
         Order::HasKey { map, key: key.clone() },
-        Order::RemoveKey { map, key },
+        Order::RemoveKey { map, key: key.clone() },
         Order::Clear(map),
         Order::MapLen(map),
         Order::Pairs(map),
+        Order::InsertFor { map, key: key.clone(), value: value.clone(), time: 0 },
+        Order::InsertNewFor { map, key: b"new".to_vec(), value, time: YEARS },
+        Order::TimeLeft { map, key },
+        Order::RemoveExpired(map),
     ])?;
     assert!(answers.iter().all(|answer| *answer == Err(Fault::Forked)), "{answers:?}");
     assert_eq!(b.pairs(theirs)?, [(b"tea".to_vec(), b"green".to_vec())]);
@@ -293,5 +308,86 @@ fn no_slots(stage: &Stage) -> Result<(), Fault> {
     assert_eq!(b.make(map(1)), Err(Fault::ContainerSlots));
     a.close(first)?;
     b.make(map(128))?;
+    Ok(())
+}
+
+fn expired(stage: &Stage) -> Result<(), Fault> {
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(MAP)?;
+    assert!(!a.insert_for(mine, b"tea", b"green", 0)?);
+    a.insert_for(mine, b"milk", b"white", YEARS)?;
+    for (program, map) in [(&mut a, mine), (&mut b, theirs)] {
+        assert_eq!(program.value_of(map, b"tea"), Err(Fault::NoSuchKey));
+        assert_eq!(program.hold_value(map, b"tea"), Err(Fault::NoSuchKey));
+        assert!(!program.has_key(map, b"tea")?);
+        assert!(!program.remove_key(map, b"tea")?);
+        assert!(!program.exchange(map, b"tea", Some(b"green"), Some(b"x"))?);
+        assert_eq!(program.map_len(map)?.0, 1);
+        assert_eq!(program.pairs(map)?, [(b"milk".to_vec(), b"white".to_vec())]);
+    }
+    assert!(!a.insert_for(mine, b"tea", b"green", 0)?, "nothing was replaced");
+    assert!(b.insert_new(theirs, b"tea", b"black")?);
+    assert_eq!(a.value_of(mine, b"tea")?, b"black");
+    a.insert_for(mine, b"tea", b"green", 0)?;
+    assert!(b.insert_new_for(theirs, b"tea", b"white", YEARS)?);
+    assert!(!a.insert_new_for(mine, b"tea", b"x", YEARS)?);
+    assert_eq!(a.value_of(mine, b"tea")?, b"white");
+    assert!(b.insert_for(theirs, b"tea", b"blue", 0)?, "it was there, and is not");
+    assert!(!a.has_key(mine, b"tea")?);
+    assert!(a.exchange(mine, b"tea", None, Some(b"red"))?);
+    assert_eq!(b.value_of(theirs, b"tea")?, b"red");
+    Ok(())
+}
+
+fn time_left(stage: &Stage) -> Result<(), Fault> {
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(MAP)?;
+    assert_eq!(b.time_left(theirs, b"tea"), Err(Fault::NoSuchKey));
+    a.insert_for(mine, b"tea", b"green", YEARS)?;
+    a.insert_new_for(mine, b"milk", b"white", YEARS / 4)?;
+    a.insert_for(mine, b"longest", b"", u64::MAX - 1)?;
+    a.insert_for(mine, b"gone", b"", 0)?;
+    a.insert(mine, b"never", b"")?;
+    let mut left = |key| b.time_left(theirs, key);
+    let (tea, milk) = (left(b"tea")?, left(b"milk")?);
+    assert!(YEARS / 2 < tea && tea <= YEARS && YEARS / 8 < milk && milk <= YEARS / 4, "{tea}, {milk}");
+    let longest = left(b"longest")?;
+    assert!(4 * YEARS < longest && longest < u64::MAX, "{longest}");
+    assert_eq!(left(b"gone"), Err(Fault::NoSuchKey));
+    assert_eq!(left(b"never")?, u64::MAX);
+    Ok(())
+}
+
+fn given_back(stage: &Stage) -> Result<(), Fault> {
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(MAP)?;
+    a.insert_for(mine, b"tea", &[1; 5000], 0)?;
+    let (pairs, bytes) = a.map_len(mine)?;
+    assert_eq!((pairs, bytes), (0, 8 + 8 + 8 + 5000));
+    b.remove_expired(theirs)?;
+    assert_eq!(a.map_len(mine)?, (0, 0));
+    for number in 0..50_u8 {
+        a.insert_for(mine, &[number], &[1; 100], 0)?;
+        a.insert_for(mine, &[number, 0], &[2; 100], YEARS)?;
+        a.insert(mine, &[number, 1], &[3; 100])?;
+    }
+    b.remove_expired(theirs)?;
+    assert_eq!(a.map_len(mine)?, (100, 50 * (8 + 8 + 8 + 104) + 50 * (8 + 8 + 104)));
+    for number in 0..50_u8 {
+        assert_eq!(b.value_of(theirs, &[number, 0])?, [2; 100]);
+        assert_eq!(b.value_of(theirs, &[number, 1])?, [3; 100]);
+    }
+    Ok(())
+}
+
+fn renewed(stage: &Stage) -> Result<(), Fault> {
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(MAP)?;
+    a.insert_for(mine, b"tea", b"green", YEARS)?;
+    assert!(b.exchange(theirs, b"tea", Some(b"green"), Some(b"black"))?);
+    let left = a.time_left(mine, b"tea")?;
+    assert!(YEARS / 2 < left && left <= YEARS, "{left}");
+    assert!(!b.insert_new(theirs, b"tea", b"x")?);
+    assert!(a.time_left(mine, b"tea")? <= YEARS, "it was not replaced");
+    assert!(b.insert(theirs, b"tea", b"white")?);
+    assert_eq!((a.time_left(mine, b"tea")?, a.value_of(mine, b"tea")?), (u64::MAX, b"white".to_vec()));
+    assert!(b.insert_for(theirs, b"tea", b"blue", YEARS)?);
+    assert!(a.time_left(mine, b"tea")? <= YEARS);
     Ok(())
 }
