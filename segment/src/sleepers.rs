@@ -1,6 +1,6 @@
 //! Threads that sleep on words of shared memory for those who must not sleep themselves: futures.
 //!
-//! A thread sleeps on up to [`GROUP`] words at once, and on a word of its own, whose change makes it look at its list again. There are as many
+//! A thread sleeps on up to 127 words at once, and on a word of its own, whose change makes it look at its list again. There are as many
 //! threads as the words need, so nobody polls, however many wait. They run until the [`Sleepers`] are closed.
 //!
 //! A thread compares each word with the value that its future has seen, instead of asking the kernel which words were woken, since the kernel

@@ -126,7 +126,7 @@ pub use typed::Value;
 pub use rkyv;
 pub use tenure_core::LeaseId;
 
-/// The traits of [plain](Plain) values: `FromBytes`, `IntoBytes` and `Immutable` are its. A program that does not depend on it derives them so:
+/// The traits of [plain](crate::sync::Plain) values: `FromBytes`, `IntoBytes` and `Immutable` are its. A program that does not depend on it derives them so:
 ///
 /// ```
 /// use tenure::zerocopy;
@@ -141,7 +141,7 @@ pub use tenure_core::LeaseId;
 #[cfg(feature = "objects")]
 pub use zerocopy;
 
-/// The collections and the trait of [`ScratchAllocator`].
+/// The collections and the trait of [`ScratchAllocator`](crate::collections::ScratchAllocator).
 #[cfg(feature = "allocator")]
 pub use allocator_api2;
 
