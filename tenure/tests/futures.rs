@@ -1,5 +1,5 @@
 //! Waits as futures: on tokio and on a bare executor, between members and processes, cancelled, many at once.
-#![cfg(feature = "objects")]
+#![cfg(all(feature = "objects", feature = "typed"))]
 
 mod common;
 
