@@ -2,7 +2,7 @@
 //!
 //! The examples are modules of this binary, which starts itself again as the example and as its workers. A worker that has done its work waits
 //! until the kills are over. So each kill hits a worker that lives, and is followed by a restart, whatever the time that anything takes.
-#![cfg(feature = "objects")]
+#![cfg(all(feature = "objects", feature = "typed"))]
 #![allow(clippy::duplicate_mod, reason = "each example has a module that both use")]
 
 #[path = "../examples/cache.rs"]
@@ -12,6 +12,9 @@ mod common;
 #[path = "../examples/jobs.rs"]
 #[allow(dead_code, reason = "its main function")]
 mod jobs;
+#[path = "../examples/service.rs"]
+#[allow(dead_code, reason = "its main function")]
+mod service;
 
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -23,7 +26,11 @@ use std::time::Duration;
 
 use common::threads::wait_until_asleep;
 use common::{Name, Process, eventually, in_role, role, say};
-use tenure::{Member, Space, collections::Map, sync::Shared};
+use tenure::{
+    Member, Space,
+    collections::{Map, Queue},
+    sync::{Mutex, Shared},
+};
 
 const JOBS: usize = 300_000;
 const KILLS: u32 = 60;
@@ -39,6 +46,11 @@ fn child() {
         "cache" => {
             let bytes = role[3].parse().unwrap();
             say("outcome", cache::run(space, 3, u64::MAX, bytes, &start).unwrap());
+        }
+        "service" => say("outcome", service::run(space, u64::MAX, 3, &start).unwrap()),
+        "calculator" => {
+            service::calculate(space).unwrap();
+            eventually("the kills are over", || fs::exists(gate).unwrap());
         }
         role => {
             if role == "worker" { cache::work(space) } else { jobs::work(role, space) }.unwrap();
@@ -213,4 +225,43 @@ fn a_bounded_cache_evicts_and_keeps_whole_values_when_all_are_killed() {
     let outcome = example.end(&space);
     assert!(!outcome.contains(" 0 evictions"), "{outcome}");
     assert!(outcome.ends_with(&format!("; {KILLS} processes were killed")), "{outcome}");
+}
+
+#[test]
+fn each_request_is_answered_although_all_workers_are_killed() {
+    let mut example = Example::start(&["service"]);
+    let space = example.space();
+    let me = space.join().unwrap();
+    let mut found = None;
+    eventually("there is a ledger", || {
+        found = Shared::<service::Ledger>::open(&me, "ledger").ok();
+        found.is_some()
+    });
+    let ledger = found.unwrap();
+    let numbers = ledger.get().unwrap();
+    for _ in 0..KILLS {
+        let before = numbers.answers.load(Relaxed);
+        eventually("requests are answered", || numbers.answers.load(Relaxed) > before);
+        example.kill_one();
+    }
+    // As if a client went away.
+    let jobs = Queue::<service::Job>::open(&me, "jobs").unwrap();
+    let gone = Shared::<service::Answer>::create(&me).unwrap().token();
+    numbers.pushed.fetch_add(1, Relaxed);
+    jobs.push_with(&Some([7, gone.into(), gone.into()]), None).unwrap();
+    // As if a worker was killed between its two changes of the ledger.
+    let killed = space.join().unwrap();
+    let lock = Mutex::open(&killed, "lock").unwrap();
+    std::mem::forget(lock.lock().unwrap());
+    numbers.done.store(0, Relaxed);
+    drop((lock, killed));
+    numbers.requests.store(0, Relaxed);
+    drop((ledger, jobs));
+    me.leave().unwrap();
+    let outcome = example.end(&space);
+    let (answers, rest) = outcome.split_once(" answers, ").unwrap();
+    assert!(answers.parse::<u32>().unwrap() > KILLS);
+    let (missing, rest) = rest.split_once(" jobs not in the ledger; ").unwrap();
+    assert!(missing.parse::<u32>().unwrap() <= KILLS, "each killed worker had one job at most");
+    assert_eq!(rest, format!("{KILLS} processes were killed"));
 }
