@@ -212,7 +212,7 @@ impl Group {
             futex::rouse(&self.is_inside, NonZeroU32::MAX);
             match slept {
                 Ok(Slept::TimedOut) => {}
-                // Relaxed: whether the list has changed, which the next round looks at.
+                // Relaxed: the next round looks at the list again in any case.
                 Ok(_) => is_anybody_woken = self.news.load(Ordering::Relaxed) == news,
                 Err(error) => {
                     // Everybody looks; who wants to sleep again gets another thread, or is told.
@@ -223,7 +223,10 @@ impl Group {
             }
             for waker in wakers {
                 // Code of an executor, which may panic; the others are to be woken all the same.
-                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                    // Its drop may panic as well.
+                    std::mem::forget(payload);
+                }
             }
         }
     }

@@ -102,7 +102,7 @@ pub use space::Space;
 #[cfg(feature = "typed")]
 pub use typed::Value;
 
-/// The archives of [values](Value): `Archive` and `Serialize` are its.
+/// The crate that archives [values](Value): it has the traits `Archive` and `Serialize`.
 ///
 /// A program that does not depend on it derives them so:
 ///
@@ -126,7 +126,7 @@ pub use typed::Value;
 pub use rkyv;
 pub use tenure_core::LeaseId;
 
-/// The traits of [plain](crate::sync::Plain) values: `FromBytes`, `IntoBytes` and `Immutable` are its. A program that does not depend on it derives them so:
+/// The crate of [plain](crate::sync::Plain) values: it has the traits `FromBytes`, `IntoBytes` and `Immutable`. A program that does not depend on it derives them so:
 ///
 /// ```
 /// use tenure::zerocopy;
@@ -156,7 +156,7 @@ pub use tenure_slab::{
     HandleInfo, HolderSet, Label as NameLabel, NameHash, SlotInfo, State as HandleState, Token,
 };
 
-/// What processes wait for and protect data with: locks, events, semaphores, and values with a lock or an order of their own.
+/// What processes wait for and protect data with: locks, events, semaphores, and values that have a lock, or versions.
 #[cfg(feature = "objects")]
 pub mod sync {
     pub use crate::atomics::{Atomics, Shared};

@@ -527,7 +527,12 @@ impl Member {
     pub fn leave(self) -> Result<(), LeaveError> {
         self.shared.lease.check()?;
         match Arc::try_unwrap(self.shared) {
-            Ok(shared) => Ok(shared.lease.leave()?),
+            Ok(mut shared) => {
+                // Before the mapping is out of reach: they may still be about words of it.
+                #[cfg(feature = "objects")]
+                shared.objects.close_threads(false);
+                Ok(shared.lease.leave()?)
+            }
             Err(shared) => Err(LeaveError::InUse(Self { shared })),
         }
     }

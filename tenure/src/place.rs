@@ -45,7 +45,7 @@ impl<'a> From<&'a Member> for Place<'a> {
 }
 
 impl Place<'_> {
-    /// As [`Member::create`], here.
+    /// Creates a handle at this place, otherwise as [`Member::create`].
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Place<'_> {
         self.create_as(Kind::of::<T>(), value)
     }
 
-    /// As [`Member::create_as`], here.
+    /// Creates a handle at this place, otherwise as [`Member::create_as`].
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Place<'_> {
         self.handle(kind, &typed::to_bytes(value)?)
     }
 
-    /// As [`Member::create_raw`], here.
+    /// Creates a handle at this place, otherwise as [`Member::create_raw`].
     ///
     /// ```
     /// # use tenure::{error::CreateError, Kind};

@@ -204,6 +204,15 @@ pub(crate) struct Objects {
     pub(crate) sleepers: Sleepers,
 }
 
+#[cfg(feature = "objects")]
+impl Objects {
+    /// Ends the member's threads that access the segment; again, it does nothing.
+    pub(crate) fn close_threads(&mut self, is_forked: bool) {
+        self.watcher.close(is_forked);
+        self.sleepers.close(is_forked);
+    }
+}
+
 /// The inner state of a member; handles and blocks keep it alive.
 pub(crate) struct Shared {
     /// The views borrow from `lease`, `reclaimer` and `reader`, have no destructor, and are never handed out for 'static.
@@ -229,8 +238,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Drop for Shared {
     fn drop(&mut self) {
         let is_forked = self.lease.check() == Err(crate::error::NotMember::ForkedChild);
-        self.objects.watcher.close(is_forked);
-        self.objects.sleepers.close(is_forked);
+        self.objects.close_threads(is_forked);
     }
 }
 

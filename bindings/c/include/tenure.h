@@ -1410,7 +1410,7 @@ int tenure_rwlock_read(const struct tenure_object *object,
 
 /**
  * As tenure_rwlock_read. `flags` is 0, or a sum of TENURE_INTERRUPTIBLE and TENURE_DEADLINE; `time` is a timeout, or a deadline: see
- * tenure_wait_with. `*locked`, unless it is NULL, is 1 if it was locked, otherwise 0. Threads, fork: as there.
+ * tenure_wait_with. `*locked`, unless it is NULL, is 1 if it was locked, 2 if it was and the result is TENURE_ABANDONED, otherwise 0. Threads, fork: as there.
  *
  * `locked` is NULL or writable.
  */
@@ -1447,6 +1447,12 @@ int tenure_rwlock_write(const struct tenure_object *object,
  * child of the member's process.
  */
 int tenure_rwlock_unlock_write(const struct tenure_object *object);
+
+/**
+ * Unlocks a read-write lock for writing as one whose writer died: readers and the next writer get TENURE_ABANDONED. For a writer that leaves
+ * the protected data inconsistent. Threads, fork: as tenure_rwlock_unlock_write.
+ */
+int tenure_rwlock_abandon(const struct tenure_object *object);
 
 /**
  * Creates a condition variable: to wait, with a mutex or a locked value, for what another thread of any process will change under that
@@ -1847,7 +1853,7 @@ int tenure_queue_pop(const struct tenure_object *object,
 
 /**
  * Claims the oldest element of a queue: it leaves the queue at tenure_queue_ack. Until then it is lent to this member, and
- * tenure_queue_give_back, closing the object, and the death of the process give it back: then it is the next that others get.
+ * tenure_queue_give_back, closing the object, and the death of the process give it back: then others get it, next, or at the latest after what was pushed up to then.
  * `*handle` is valid until the claim ends; tenure_close does not end it.
  *
  * `flags`, `time`, threads, fork, results: as tenure_queue_pop.

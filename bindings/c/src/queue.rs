@@ -241,7 +241,7 @@ pub unsafe extern "C" fn tenure_queue_pop(
 }
 
 /// Claims the oldest element of a queue: it leaves the queue at tenure_queue_ack. Until then it is lent to this member, and
-/// tenure_queue_give_back, closing the object, and the death of the process give it back: then it is the next that others get.
+/// tenure_queue_give_back, closing the object, and the death of the process give it back: then others get it, next, or at the latest after what was pushed up to then.
 /// `*handle` is valid until the claim ends; tenure_close does not end it.
 ///
 /// `flags`, `time`, threads, fork, results: as tenure_queue_pop.

@@ -10,7 +10,7 @@ use tenure::{
 use crate::abi::{tenure_member, tenure_object};
 use crate::error::Failure;
 use crate::guard::{guard, guard_status, tell};
-use crate::object::{Any, Thing, Ways, create, object};
+use crate::object::{Any, Thing, Ways, create, object, usable};
 use crate::waiting::{options_of, taken, time};
 
 impl Thing {
@@ -72,13 +72,13 @@ unsafe fn lock_with(
         unsafe { tell(locked, 0) };
         let is_abandoned = lock(self::object(object)?.rwlock()?, options_of(0, flags, time)?)?;
         // SAFETY: the caller's promise.
-        unsafe { tell(locked, 1) };
+        unsafe { tell(locked, if is_abandoned { 2 } else { 1 }) };
         Ok(taken(is_abandoned))
     })
 }
 
 /// As tenure_rwlock_read. `flags` is 0, or a sum of TENURE_INTERRUPTIBLE and TENURE_DEADLINE; `time` is a timeout, or a deadline: see
-/// tenure_wait_with. `*locked`, unless it is NULL, is 1 if it was locked, otherwise 0. Threads, fork: as there.
+/// tenure_wait_with. `*locked`, unless it is NULL, is 1 if it was locked, 2 if it was and the result is TENURE_ABANDONED, otherwise 0. Threads, fork: as there.
 ///
 /// # Safety
 ///
@@ -132,4 +132,11 @@ pub extern "C" fn tenure_rwlock_write(object: *const tenure_object, timeout: u64
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_rwlock_unlock_write(object: *const tenure_object) -> c_int {
     guard(|| Ok(self::object(object)?.rwlock()?.unlock_write()?))
+}
+
+/// Unlocks a read-write lock for writing as one whose writer died: readers and the next writer get TENURE_ABANDONED. For a writer that leaves
+/// the protected data inconsistent. Threads, fork: as tenure_rwlock_unlock_write.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_rwlock_abandon(object: *const tenure_object) -> c_int {
+    guard(|| Ok(usable(object)?.rwlock()?.abandon()?))
 }

@@ -87,6 +87,7 @@ Membership.__doc__ = """A member: its lease, its process, and False if it is dea
 _SYSTEM_KIND = 1 << 62
 _OBJECTS = {1: "Mutex", 2: "Event", 3: "Event", 4: "Semaphore", 5: "Process", 6: "Thread", 7: "Descriptor"}
 _OBJECTS |= {9: "Locked", 10: "Versioned", 11: "RwLock", 14: "Shared", 16: "Map", 17: "Queue"}
+_OBJECTS |= {19: "Condvar", 20: "Permits"}
 
 READ, WRITE, DELETE = 1, 2, 4
 
@@ -720,6 +721,8 @@ class Slots:
         Raises SlotFull if there is none, and Kept."""
         slot = c_uint32()
         if isinstance(what, Object):
+            if what._member is not self._member:
+                raise ValueError("the object is another member's")
             check(library.tenure_slot_keep_object(what._pointer, byref(slot)))
         else:
             self._member._call(library.tenure_slot_keep, *self._held(what), byref(slot))
@@ -774,6 +777,8 @@ class QueueClaim(Handle):
             self._memory.queue = queue
             queue._lent[id(self._memory)] = self._memory
         queue._claims.add(self)
+        # From now on this object gives it back, and nobody else: see Queue._claimed.
+        found.token = 0
 
     def _finish(self, function):
         self._end()

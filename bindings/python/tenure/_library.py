@@ -206,6 +206,7 @@ FUNCTIONS = {
     "tenure_permits_acquire": (c_void_p, c_uint32, c_uint64, POINTER(c_uint64)),
     "tenure_permits_give_back": (c_void_p, c_uint64),
     "tenure_permits_count": (c_void_p, POINTER(c_uint32), POINTER(c_uint32)),
+    "tenure_rwlock_abandon": (c_void_p,),
     "tenure_rwlock_read_with": (c_void_p, c_uint32, c_uint64, POINTER(c_int)),
     "tenure_rwlock_write_with": (c_void_p, c_uint32, c_uint64, POINTER(c_int)),
     "tenure_mutex_abandon": (c_void_p,),

@@ -8,7 +8,7 @@ from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p,
 from sys import getrefcount
 
 from . import _library
-from ._errors import Buffer, Closed, Error, ForkedChild, Interrupted, NotFound, NotOwner, Sharing, Timeout, check, leave
+from ._errors import Buffer, Closed, Error, ForeignKind, ForkedChild, Interrupted, NotFound, NotOwner, Sharing, Timeout, check, leave
 from ._library import library
 
 _ABANDONED = 1
@@ -243,7 +243,10 @@ class RwLock(Object):
             self.abandoned = abandoned = check(status) == _ABANDONED
             return abandoned
         except BaseException:
-            if locked.value:
+            if locked.value == 2 and give_back is library.tenure_rwlock_unlock_write:
+                # The next writer is to be told instead.
+                library.tenure_rwlock_abandon(self._pointer)
+            elif locked.value:
                 give_back(self._pointer)
             raise
 
@@ -811,6 +814,9 @@ def open_object(member, what):
     else:
         check(library.tenure_object_open(member._pointer, 0, what, byref(pointer)))
     check(library.tenure_object_kind_of(pointer, byref(kind)))
+    if kind.value not in _KINDS:
+        library.tenure_object_close(pointer)
+        raise ForeignKind(f"this package has no class for objects of kind {kind.value}")
     return _KINDS[kind.value](member, pointer.value)
 
 

@@ -107,7 +107,8 @@ pub struct QueueLen {
     pub claimed: u32,
 }
 
-/// The reason why a queue did not do what it should. Nothing was changed.
+/// The reason why a queue did not do what it should. Nothing was changed, except where a function says so: [`Queue::pop`] takes out an element that
+/// is no valid value.
 ///
 /// ```
 /// # use tenure::{collections::Queue, error::QueueError};
@@ -674,7 +675,7 @@ impl<T: Element> Queue<T> {
     }
 
     /// Claims the oldest element; `None` if there is none. It stays in the queue, lent to this member alone, until [`Claim::ack`] or
-    /// [`Claim::give_back`]. If this process dies, the element is the next that others get.
+    /// [`Claim::give_back`]. If this process dies, others get it: see # Order of [`Queue`].
     ///
     /// # Errors
     ///

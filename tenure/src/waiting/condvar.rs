@@ -24,7 +24,7 @@ use crate::place::{Key, Place};
 ///
 /// It works with a [`Mutex`] and with a [`Locked`] value. A wait gives up the lock, sleeps until somebody notifies, and takes the lock again.
 /// As with [`std::sync::Condvar`], a wait may also end without a notification, so callers look again at what they wait for:
-/// [`Condvar::wait_while`] does. All that wait with one condition variable for one thing use one lock.
+/// [`Condvar::wait_while`] does. All waiters of one condition variable use the same lock.
 ///
 /// ```
 /// # use tenure::sync::{Condvar, Locked};

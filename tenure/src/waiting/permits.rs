@@ -232,7 +232,7 @@ impl Permits {
     /// # Errors
     ///
     /// [`WaitError::TimedOut`]: at one moment all had owners; [`WaitError::Interrupted`], by the options; [`WaitError::NotMember`];
-    /// [`WaitError::Unheard`] or [`WaitError::Corrupt`], when it would wait for one of whose death it does not learn.
+    /// [`WaitError::Unheard`] or [`WaitError::Corrupt`], when the death of an owner could not be noticed.
     ///
     /// # Progress
     ///

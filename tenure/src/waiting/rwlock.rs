@@ -565,6 +565,16 @@ impl RwLock {
         self.mutex.unlock()
     }
 
+    /// Unlocks it for writing as one whose writer died: readers and the next writer are told. For a writer that leaves the data inconsistent, or
+    /// was told so itself and repaired nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotOwner`] if this thread does not have it for writing; nothing was changed.
+    pub fn abandon(&self) -> Result<(), WaitError> {
+        self.mutex.abandon()
+    }
+
     /// The state of the lock at this moment. Information only: it may have changed when this returns.
     ///
     /// # Errors

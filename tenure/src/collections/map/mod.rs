@@ -78,10 +78,10 @@ impl MapOptions {
         Self { capacity, max_bytes: 0 }
     }
 
-    /// Bounds the bytes of all records; 0 is no bound. An insertion that exceeds it evicts buckets, one after the other, that were not
-    /// looked at lately.
+    /// Bounds the bytes of all records; 0 is no bound. An insertion that exceeds it evicts pairs that were not looked at
+    /// lately, bucket by bucket.
     ///
-    /// A pair takes 8 bytes, and its key and its value, each in whole words. While several processes insert, or after some were killed while they
+    /// A pair takes 8 bytes, 16 if it expires, and its key and its value, each in whole words. While several processes insert, or after some were killed while they
     /// did, the bound may be exceeded by the records that they were inserting, until the next turn through all buckets.
     #[must_use]
     pub fn max_bytes(self, bytes: u64) -> Self {
