@@ -316,9 +316,13 @@ static void read_write_locks(void)
     HOLDS(pthread_join(thread, NULL) == 0);
     OK(tenure_object_close(rwlock)); /* its last object here: abandoned */
     EXPECT(TENURE_ABANDONED, tenure_rwlock_read_with(again, 0, NOW, &locked));
-    HOLDS(locked == 1);
+    HOLDS(locked == 2);
     OK(tenure_rwlock_unlock_read(again));
+    EXPECT(TENURE_ERR_NOT_OWNER, tenure_rwlock_abandon(again));
     EXPECT(TENURE_ABANDONED, tenure_rwlock_write(again, NOW));
+    OK(tenure_rwlock_abandon(again));
+    EXPECT(TENURE_ABANDONED, tenure_rwlock_write_with(again, 0, NOW, &locked));
+    HOLDS(locked == 2);
     OK(tenure_rwlock_unlock_write(again));
     OK(tenure_rwlock_write(again, NOW));
     OK(tenure_rwlock_unlock_write(again));
