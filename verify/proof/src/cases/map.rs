@@ -67,7 +67,6 @@ pub(super) fn pairs() -> Vec<Pair> {
         pair("map, insert | insert", insert, insert),
         pair("map, insert new | insert new", insert_new, insert_new),
         pair("map, insert | remove", insert, remove),
-        pair("map, insert | get", insert, get),
         pair("map, remove | get a handle", remove, get_handle),
     ]
 }
