@@ -307,7 +307,7 @@ const SAMPLED: usize = 1000;
 /// With `--quick`, one in so many of a recoverer's shared steps is played, where it recovers many states.
 const QUICK_STRIDE: usize = 8;
 /// With `--quick`, so many points of a pair, or all if there are no more.
-const QUICK_PAIRS: u64 = 300;
+const QUICK_PAIRS: u64 = 150;
 /// With `--quick`, one in so many of the states is recovered.
 const QUICK_STATES: usize = 16;
 
