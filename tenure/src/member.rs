@@ -529,8 +529,7 @@ impl Member {
         match Arc::try_unwrap(self.shared) {
             Ok(mut shared) => {
                 // Before the mapping is out of reach: they may still be about words of it.
-                #[cfg(feature = "objects")]
-                shared.objects.close_threads(false);
+                shared.close_threads();
                 Ok(shared.lease.leave()?)
             }
             Err(shared) => Err(LeaveError::InUse(Self { shared })),

@@ -204,15 +204,6 @@ pub(crate) struct Objects {
     pub(crate) sleepers: Sleepers,
 }
 
-#[cfg(feature = "objects")]
-impl Objects {
-    /// Ends the member's threads that access the segment; again, it does nothing.
-    pub(crate) fn close_threads(&mut self, is_forked: bool) {
-        self.watcher.close(is_forked);
-        self.sleepers.close(is_forked);
-    }
-}
-
 /// The inner state of a member; handles and blocks keep it alive.
 pub(crate) struct Shared {
     /// The views borrow from `lease`, `reclaimer` and `reader`, have no destructor, and are never handed out for 'static.
@@ -237,8 +228,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(feature = "objects")]
 impl Drop for Shared {
     fn drop(&mut self) {
-        let is_forked = self.lease.check() == Err(crate::error::NotMember::ForkedChild);
-        self.objects.close_threads(is_forked);
+        self.close_threads();
     }
 }
 
@@ -252,6 +242,16 @@ impl std::ops::Deref for Shared {
 }
 
 impl Shared {
+    /// Ends the member's threads that access the segment. Again, it does nothing.
+    pub(crate) fn close_threads(&mut self) {
+        #[cfg(feature = "objects")]
+        {
+            let is_forked = self.lease.check() == Err(crate::error::NotMember::ForkedChild);
+            self.objects.watcher.close(is_forked);
+            self.objects.sleepers.close(is_forked);
+        }
+    }
+
     pub(crate) fn new(lease: Lease, reclaimer: Arc<Reclaimer>, reader: Option<Segment>) -> Self {
         let views = Views::new(&lease, &reclaimer, reader.as_ref());
         // SAFETY: the mappings live as long as `lease` and `reader`; the plan and the reference counts lie in `reclaimer`'s allocation.
