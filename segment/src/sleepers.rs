@@ -12,8 +12,10 @@ use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
+
+use tenure_core::sync::lock;
 
 use crate::futex::{self, Deadline, Slept, WORDS_MAX};
 use crate::thread::Thread;
@@ -72,8 +74,14 @@ struct Entry {
 // SAFETY: the address of an atomic, which stays mapped: see `Sleepers::add`.
 unsafe impl Send for Entry {}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Entry {
+    /// # Safety
+    ///
+    /// The sleepers are not closed, and the word is not used after they are.
+    unsafe fn word<'w>(&self) -> &'w AtomicU32 {
+        // SAFETY: mapped until then: see `Sleepers::add`.
+        unsafe { self.word.as_ref() }
+    }
 }
 
 impl Sleepers {
@@ -183,21 +191,19 @@ impl Group {
                 }
                 // Relaxed: under the lock, which `close` takes before it looks.
                 self.is_inside.store(1, Ordering::Relaxed);
-                // SAFETY: mapped until the sleepers are closed, which waits until this thread is not inside.
-                let word_of = |entry: &Entry| unsafe { entry.word.as_ref() };
-                // Relaxed: a hint; see below.
-                let differs = |entry: &Entry| word_of(entry).load(Ordering::Relaxed) != entry.expected;
+                // SAFETY: closing waits until this thread is not inside.
+                // Acquire: whoever is woken sees what came before the change.
+                let differs =
+                    |entry: &Entry| unsafe { entry.word() }.load(Ordering::Acquire) != entry.expected;
                 let wake_all = std::mem::take(&mut is_anybody_woken)
                     && !list.places.iter().filter_map(|place| place.entry.as_ref()).any(differs);
                 for place in &mut list.places {
                     let Some(entry) = &place.entry else { continue };
-                    // SAFETY: as above.
-                    let word = unsafe { entry.word.as_ref() };
-                    // Acquire: whoever is woken sees what came before the change.
-                    if word.load(Ordering::Acquire) == entry.expected && !wake_all {
-                        words.push((word, entry.expected));
-                    } else {
+                    if wake_all || differs(entry) {
                         wakers.extend(place.entry.take().map(|entry| entry.waker));
+                    } else {
+                        // SAFETY: as above.
+                        words.push((unsafe { entry.word() }, entry.expected));
                     }
                 }
             }

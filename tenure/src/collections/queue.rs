@@ -9,7 +9,6 @@ use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 
 use tenure_core::sync::Word;
 use tenure_segment::futex;
@@ -30,8 +29,9 @@ use crate::slots::{Claim, PutError};
 use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS, STATE_WORDS};
 #[cfg(feature = "typed")]
 use crate::typed::{self, Value};
-use crate::waiting::future;
+use crate::waiting::future::{self, Step};
 use crate::waiting::options::Limits;
+use crate::waiting::source::attend;
 use crate::waiting::word::HalfWord;
 use crate::waiting::{WaitError, WaitOptions};
 
@@ -346,18 +346,43 @@ impl Inner {
     ) -> Result<R, QueueError> {
         let mut limits = Limits::of(options);
         loop {
-            if let Some(result) = attempt()? {
-                return Ok(result);
+            match self.attempt_or_mark(side, &mut attempt, || limits.check())? {
+                Step::Done(result) => return Ok(result),
+                Step::Sleep(word, marked) => {
+                    limits.sleep(|deadline| Ok(futex::sleep(word.futex(), marked, deadline)?))?;
+                }
             }
-            limits.check()?;
-            let word = HalfWord::at(self.wait_word(side)?);
-            let marked = sequence::mark(&word);
-            if let Some(result) = attempt()? {
-                return Ok(result);
-            }
-            self.attend_claimers()?;
-            limits.sleep(|deadline| Ok(futex::sleep(word.futex(), marked, deadline)?))?;
         }
+    }
+
+    /// As [`Inner::wait`], as a future.
+    async fn wait_async<R>(
+        &self,
+        side: Side,
+        mut attempt: impl FnMut() -> Result<Option<R>, QueueError>,
+    ) -> Result<R, QueueError> {
+        let mut place = future::Place::new(self.object.shared());
+        poll_fn(move |context| place.poll(self.attempt_or_mark(side, &mut attempt, || Ok(())), context)).await
+    }
+
+    /// Tries, or marks the sequence and says what to sleep on. `may_mark` is asked after an attempt without success.
+    fn attempt_or_mark<R>(
+        &self,
+        side: Side,
+        attempt: &mut impl FnMut() -> Result<Option<R>, QueueError>,
+        may_mark: impl FnOnce() -> Result<(), WaitError>,
+    ) -> Result<Step<'_, R>, QueueError> {
+        if let Some(result) = attempt()? {
+            return Ok(Step::Done(result));
+        }
+        may_mark()?;
+        let word = HalfWord::at(self.wait_word(side)?);
+        let marked = sequence::mark(&word);
+        if let Some(result) = attempt()? {
+            return Ok(Step::Done(result));
+        }
+        self.attend_claimers()?;
+        Ok(Step::Sleep(word, marked))
     }
 
     /// Before a sleep of a member without a monitor: ensures that it learns when a claimer dies, since the element comes back then.
@@ -371,33 +396,10 @@ impl Inner {
             if let Some(claimer) = shared.slab.slot(slot).and_then(|info| info.claimed_by)
                 && attended.insert(claimer)
             {
-                shared.lease.attend(claimer).map_err(|why| WaitError::Unheard(Box::new(why)))?;
+                attend(shared, claimer)?;
             }
         }
         Ok(())
-    }
-
-    /// As [`Inner::wait`], as a future.
-    async fn wait_async<R>(
-        &self,
-        side: Side,
-        mut attempt: impl FnMut() -> Result<Option<R>, QueueError>,
-    ) -> Result<R, QueueError> {
-        let mut place = future::Place::new(self.object.shared());
-        poll_fn(move |context| {
-            if let Some(result) = attempt()? {
-                return Poll::Ready(Ok(result));
-            }
-            let word = HalfWord::at(self.wait_word(side)?);
-            let marked = sequence::mark(&word);
-            if let Some(result) = attempt()? {
-                return Poll::Ready(Ok(result));
-            }
-            self.attend_claimers()?;
-            place.sleep(word.futex(), marked, context)?;
-            Poll::Pending
-        })
-        .await
     }
 }
 

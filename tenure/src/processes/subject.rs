@@ -224,22 +224,20 @@ impl Subject {
 
     /// Waits for the end.
     pub(super) fn wait(&self, options: WaitOptions) -> Result<Exit, WaitError> {
-        loop {
-            wait_for(self, options)?;
-            match self.exit() {
-                Ok(Some(exit)) => return Ok(exit),
-                // Only a corrupted word gets here: a recorded end is never removed.
-                Ok(None) => {}
-                Err(error) => return Err(to_wait_error(error)),
-            }
-        }
+        wait_for(self, options)?;
+        self.ended()
     }
 
     /// As [`Subject::wait`], as a future.
     pub(super) async fn wait_async(&self) -> Result<Exit, WaitError> {
         future::taken(self).await?;
+        self.ended()
+    }
+
+    /// The exit, after a wait that found it recorded: it is never removed, so without one the word is corrupted.
+    fn ended(&self) -> Result<Exit, WaitError> {
         let exit = self.exit().map_err(to_wait_error)?;
-        exit.ok_or_else(|| WaitError::corrupt("an end that is recorded, and is not"))
+        exit.ok_or_else(|| WaitError::corrupt("an end that was recorded, and is not"))
     }
 
     /// Asks the kernel whether the process or thread has ended, and records the end.

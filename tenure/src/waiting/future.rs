@@ -9,8 +9,16 @@ use tenure_wait::Attempt;
 
 use super::error::WaitError;
 use super::source::{Gained, Source, set_waiters};
+use super::word::HalfWord;
 use crate::error::NotMember;
 use crate::shared::Shared;
+
+/// A step of a wait on a [sequence](tenure_wait::sequence).
+pub(crate) enum Step<'w, R> {
+    Done(R),
+    /// Not available: the word, and its marked value, to sleep on.
+    Sleep(HalfWord<'w>, u32),
+}
 
 /// The place of a future among the member's sleepers; none before it has to wait.
 pub(crate) struct Place {
@@ -21,6 +29,25 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         Self { shared: Arc::clone(shared), sleep: None }
+    }
+
+    /// The answer of a poll whose step this was.
+    ///
+    /// # Errors
+    ///
+    /// Those of the step; as [`Place::sleep`].
+    pub(crate) fn poll<R, E: From<WaitError>>(
+        &mut self,
+        step: Result<Step<'_, R>, E>,
+        context: &Context<'_>,
+    ) -> Poll<Result<R, E>> {
+        match step? {
+            Step::Done(result) => Poll::Ready(Ok(result)),
+            Step::Sleep(word, marked) => {
+                self.sleep(word.futex(), marked, context)?;
+                Poll::Pending
+            }
+        }
     }
 
     /// Calls the waker of `context` when the word is not `marked` any more. The caller has looked at what it waits for since it has seen that

@@ -14,7 +14,7 @@ use tenure_wait::{Attempt, WAITERS, Word as _};
 use super::error::WaitError;
 use super::future;
 use super::options::WaitOptions;
-use super::source::{Gained, Memory, Source, mapped_word, wait_for, whole_word};
+use super::source::{Gained, Memory, Source, attend, mapped_word, wait_for, whole_word};
 use super::thread_id::{self, Gate};
 use super::word::{WaitWord, WholeWord};
 use crate::error::{CreateError, OpenHandleError};
@@ -737,7 +737,7 @@ impl Source for Mutex {
                 "the mutex is owned by {owner:?}, which does not hold it"
             )));
         }
-        shared.lease.attend(owner.lease()).map_err(|why| WaitError::Unheard(Box::new(why)))
+        attend(shared, owner.lease())
     }
 }
 

@@ -6,7 +6,6 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use tenure_core::sync::Word;
@@ -16,8 +15,9 @@ use tenure_wait::permits::{self, PERMITS_MAX, Taken};
 use tenure_wait::sequence;
 
 use super::error::WaitError;
-use super::future;
+use super::future::{self, Step};
 use super::options::{Limits, WaitOptions};
+use super::source::attend;
 use super::word::HalfWord;
 use crate::error::{CreateError, NotMember, OpenHandleError};
 use crate::kind::Kind;
@@ -342,48 +342,44 @@ impl Inner {
     }
 
     fn find(&self, options: WaitOptions) -> Result<Taken, WaitError> {
-        // Relaxed: a hint.
-        let first = self.next.load(Ordering::Relaxed);
         let mut limits = Limits::of(options);
         loop {
-            if let Some(taken) = permits::try_take(self.permits()?, first, self.lease) {
-                return Ok(taken);
+            match self.take_or_mark(|| limits.check())? {
+                Step::Done(taken) => return Ok(taken),
+                Step::Sleep(word, marked) => {
+                    limits.sleep(|deadline| Ok(futex::sleep(word.futex(), marked, deadline)?))?;
+                }
             }
-            limits.check()?;
-            let word = self.sequence()?;
-            let marked = sequence::mark(&word);
-            if let Ok(taken) = permits::look(self.permits()?, first, self.lease) {
-                return Ok(taken);
-            }
-            if !self.attend_owners()? {
-                continue;
-            }
-            limits.sleep(|deadline| Ok(futex::sleep(word.futex(), marked, deadline)?))?;
         }
     }
 
     /// As [`Inner::find`], as a future.
     async fn find_async(&self) -> Result<Taken, WaitError> {
         let mut place = future::Place::new(self.object.shared());
-        poll_fn(move |context| {
-            // Relaxed: a hint.
-            let first = self.next.load(Ordering::Relaxed);
-            loop {
-                if let Some(taken) = permits::try_take(self.permits()?, first, self.lease) {
-                    return Poll::Ready(Ok(taken));
-                }
-                let word = self.sequence()?;
-                let marked = sequence::mark(&word);
-                if let Ok(taken) = permits::look(self.permits()?, first, self.lease) {
-                    return Poll::Ready(Ok(taken));
-                }
-                if self.attend_owners()? {
-                    place.sleep(word.futex(), marked, context)?;
-                    return Poll::Pending;
-                }
+        poll_fn(move |context| place.poll(self.take_or_mark(|| Ok(())), context)).await
+    }
+
+    /// Takes a permit, or marks the sequence and says what to sleep on. `may_mark` is asked after an attempt that found none.
+    fn take_or_mark(
+        &self,
+        may_mark: impl Fn() -> Result<(), WaitError>,
+    ) -> Result<Step<'_, Taken>, WaitError> {
+        // Relaxed: a hint.
+        let first = self.next.load(Ordering::Relaxed);
+        loop {
+            if let Some(taken) = permits::try_take(self.permits()?, first, self.lease) {
+                return Ok(Step::Done(taken));
             }
-        })
-        .await
+            may_mark()?;
+            let word = self.sequence()?;
+            let marked = sequence::mark(&word);
+            if let Ok(taken) = permits::look(self.permits()?, first, self.lease) {
+                return Ok(Step::Done(taken));
+            }
+            if self.attend_owners()? {
+                return Ok(Step::Sleep(word, marked));
+            }
+        }
     }
 
     /// Before a sleep: ensures that this process learns when an owner dies, and checks that each owner holds the object
@@ -411,7 +407,7 @@ impl Inner {
                     "lease {owner} has a permit, and does not hold them"
                 )));
             }
-            shared.lease.attend(owner).map_err(|why| WaitError::Unheard(Box::new(why)))?;
+            attend(shared, owner)?;
         }
         Ok(true)
     }

@@ -19,7 +19,7 @@ use super::error::WaitError;
 use super::future;
 use super::mutex::{Mutex, MutexGuard, MutexState, MutexTaskGuard};
 use super::options::WaitOptions;
-use super::source::{Gained, Memory, Source, wait_for, whole_word};
+use super::source::{Gained, Memory, Source, attend, wait_for, whole_word};
 use super::thread_id::Gate;
 use super::word::{HalfWord, WaitWord};
 use crate::error::{CreateError, NotMember, OpenHandleError};
@@ -702,7 +702,7 @@ impl Source for Draining<'_> {
                 rwlock::readers(seen)
             )));
         }
-        shared.lease.attend(lease).map_err(|why| WaitError::Unheard(Box::new(why)))
+        attend(shared, lease)
     }
 }
 

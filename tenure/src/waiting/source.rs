@@ -8,6 +8,7 @@ use super::options::{Limits, WaitOptions};
 use super::word::{HalfWord, WaitWord, WholeWord};
 use crate::kind::Kind;
 use crate::object::Object;
+use crate::shared::Shared;
 
 /// The result of a wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +88,11 @@ pub(crate) unsafe fn mapped_word(object: &Object, kind: Kind) -> WholeWord<'_> {
 pub(crate) fn set_waiters(source: &(impl Source + ?Sized), seen: u32) -> Result<Option<u32>, WaitError> {
     source.prepare(seen)?;
     Ok(wait::set_waiters(&source.word()?, seen))
+}
+
+/// Ensures that this process learns when a lease dies whose owner has what the caller is about to wait for.
+pub(crate) fn attend(shared: &Shared, lease: u8) -> Result<(), WaitError> {
+    shared.lease.attend(lease).map_err(|why| WaitError::Unheard(Box::new(why)))
 }
 
 /// Waits for one object.

@@ -654,10 +654,7 @@ impl Map {
     pub fn len(&self) -> Result<usize, MapError> {
         let mut len = 0;
         for slot in self.slots() {
-            let count = |record: &[Word]| {
-                Pairs::new(record)
-                    .try_fold(0, |count, pair| pair.map(|pair| count + usize::from(!pair.is_expired(record))))
-            };
+            let count = |record: &[Word]| Ok(Selection::of_all(record)?.len());
             len += self.read(slot, count)?.unwrap_or(0);
         }
         Ok(len)
@@ -682,7 +679,8 @@ impl Map {
     /// [`MapError`].
     pub fn is_empty(&self) -> Result<bool, MapError> {
         for slot in self.slots() {
-            if self.read(slot, has_pairs)? == Some(true) {
+            if self.read(slot, |record| Ok(Selection::of_all(record)?.len()))?.is_some_and(|pairs| pairs > 0)
+            {
                 return Ok(false);
             }
         }
@@ -877,16 +875,6 @@ impl Map {
             }
         }
     }
-}
-
-/// Whether a record has a pair that has not expired.
-fn has_pairs(record: &[Word]) -> Result<bool, Malformed> {
-    for pair in Pairs::new(record) {
-        if !pair?.is_expired(record) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// The bytes of a record that was looked at.

@@ -245,6 +245,11 @@ impl<'s> Selection<'s> {
         Self::new(former, |_| true)
     }
 
+    /// The number of pairs.
+    pub(crate) fn len(&self) -> usize {
+        self.chosen.count_ones() as usize
+    }
+
     /// The number of their words.
     pub(crate) fn words(&self) -> usize {
         self.words
@@ -308,7 +313,7 @@ impl<'d> Draft<'d> {
 
     /// The number of other pairs.
     pub(crate) fn others(&self) -> usize {
-        self.others.chosen.count_ones() as usize
+        self.others.len()
     }
 
     /// Adds a new pair of the key.
