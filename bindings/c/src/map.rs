@@ -128,17 +128,8 @@ pub unsafe extern "C" fn tenure_map_insert(
     value_size: usize,
     replaced: *mut c_int,
 ) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let (key, value) = unsafe {
-            tell(replaced, 0);
-            (bytes(key.cast(), key_size, "key")?, bytes(value.cast(), value_size, "value")?)
-        };
-        let was_there = usable(object)?.map()?.insert(key, value)?;
-        // SAFETY: the caller's promise.
-        unsafe { tell(replaced, was_there.into()) };
-        Ok(())
-    })
+    // SAFETY: the caller's promise.
+    unsafe { tenure_map_insert_for(object, key, key_size, value, value_size, TENURE_FOREVER, replaced) }
 }
 
 /// As tenure_map_insert, for `time` nanoseconds: afterwards the pair is in no answer. Its memory comes back with the next change of its
@@ -194,14 +185,8 @@ pub unsafe extern "C" fn tenure_map_insert_new(
     value_size: usize,
     inserted: *mut c_int,
 ) -> c_int {
-    let call = || {
-        // SAFETY: the caller's promise.
-        let (key, value) =
-            unsafe { (bytes(key.cast(), key_size, "key")?, bytes(value.cast(), value_size, "value")?) };
-        Ok(usable(object)?.map()?.insert_new(key, value)?.into())
-    };
     // SAFETY: the caller's promise.
-    unsafe { guard_out(inserted, "inserted", 0, call) }
+    unsafe { tenure_map_insert_new_for(object, key, key_size, value, value_size, TENURE_FOREVER, inserted) }
 }
 
 /// As tenure_map_insert_new, for `time` nanoseconds: see tenure_map_insert_for. Threads, fork, results: as there.
