@@ -4,11 +4,10 @@
 mod common;
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::threads::wait_until_asleep;
-use common::{Name, Process, in_fork, returns, role, say};
+use common::{Name, Process, among_signals, in_fork, returns, role, say, start};
 use tenure::{
     Space,
     error::{CreateError, OpenHandleError, WaitError},
@@ -62,12 +61,6 @@ fn child() {
             changed.notify_one().unwrap();
         },
     }
-}
-
-fn start(name: &Name, what: &str, says: &str) -> Process {
-    let mut process = Process::start(&[&name.0, what]);
-    process.receive(says);
-    process
 }
 
 /// Starts a thread of the scope that waits until the number is not zero; its wait has begun when this returns. It returns the number, and
@@ -312,24 +305,10 @@ fn a_forked_child_does_not_wait() {
 
 #[test]
 fn a_signal_ends_an_interruptible_wait() {
-    extern "C" fn nothing(_: libc::c_int) {}
     let space = options().memfd().unwrap();
     let me = space.join().unwrap();
     let (mutex, changed) = (Mutex::create(&me).unwrap(), Condvar::create(&me).unwrap());
-    // SAFETY: a handler that does nothing.
-    unsafe { libc::signal(libc::SIGUSR2, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|threads| {
-        // SAFETY: no arguments.
-        let waiter = unsafe { libc::pthread_self() };
-        let is_over = &is_over;
-        threads.spawn(move || {
-            while !is_over.load(Ordering::Relaxed) {
-                // SAFETY: the scope ends after this thread, so that one still runs.
-                unsafe { libc::pthread_kill(waiter, libc::SIGUSR2) };
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
+    among_signals(|| {
         // A signal is no notification, and ends no other wait.
         let (guard, end) = changed.wait_with(mutex.lock().unwrap(), 4 * SHORT).unwrap();
         assert_eq!(end, WaitEnd::TimedOut);
@@ -337,6 +316,5 @@ fn a_signal_ends_an_interruptible_wait() {
         let (guard, end) = changed.wait_while_with(guard, interruptible, |_| true).unwrap();
         assert_eq!(end, WaitEnd::Interrupted);
         drop(guard);
-        is_over.store(true, Ordering::Relaxed);
     });
 }

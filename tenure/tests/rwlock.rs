@@ -1,16 +1,17 @@
 //! `RwLock`: readers together, writers alone, whoever of them is killed or stopped.
 #![cfg(feature = "objects")]
 
+#[path = "common/answers.rs"]
+mod answers;
 mod common;
 
 use std::cell::Cell;
-use std::fs::File;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Name, Process, eventually, in_fork, role, say};
+use answers::{timed_out, would_block};
+use common::{Name, Process, among_signals, eventually, in_fork, position, role, say, start};
 use tenure::{
     Space,
     error::{CreateError, OpenHandleError, WaitError},
@@ -55,22 +56,6 @@ fn child() {
             }
         },
     }
-}
-
-fn start(name: &Name, what: &str, says: &str) -> Process {
-    let mut process = Process::start(&[&name.0, what]);
-    process.receive(says);
-    process
-}
-
-#[track_caller]
-fn would_block<T: std::fmt::Debug>(result: Result<T, WaitError>) {
-    assert!(matches!(result, Err(WaitError::WouldBlock)), "{result:?}");
-}
-
-#[track_caller]
-fn timed_out<T: std::fmt::Debug>(result: Result<T, WaitError>) {
-    assert!(matches!(result, Err(WaitError::TimedOut)), "{result:?}");
 }
 
 #[test]
@@ -311,18 +296,6 @@ fn a_forked_child_has_no_lock() {
     assert_eq!(lock.state().unwrap(), RwLockState::Read { members: 1 });
 }
 
-/// Finds a number in the space, once.
-fn position(space: &Space, number: u64) -> (File, u64) {
-    let path = format!("/proc/self/fd/{}", space.fd().unwrap().as_raw_fd());
-    let file = File::options().read(true).write(true).open(path).unwrap();
-    let mut image = vec![0; space.bytes() as usize];
-    file.read_exact_at(&mut image, 0).unwrap();
-    let mut all = image.chunks_exact(8).enumerate().filter(|(_, word)| *word == number.to_le_bytes());
-    let at = all.next().expect("the number").0 as u64;
-    assert!(all.next().is_none());
-    (file, 8 * at)
-}
-
 #[test]
 fn corrupted_words_are_errors_and_findings() {
     const READERS: u64 = 12_345;
@@ -368,26 +341,12 @@ fn corrupted_words_are_errors_and_findings() {
 
 #[test]
 fn a_signal_ends_an_interruptible_wait() {
-    extern "C" fn nothing(_: libc::c_int) {}
     let space = options().memfd().unwrap();
     let (me, other) = (space.join().unwrap(), space.join().unwrap());
     let lock = RwLock::create(&me).unwrap();
     let theirs = RwLock::open(&other, lock.token()).unwrap();
-    // SAFETY: a handler that does nothing.
-    unsafe { libc::signal(libc::SIGUSR2, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
     let guard = theirs.read().unwrap();
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|threads| {
-        // SAFETY: no arguments.
-        let waiter = unsafe { libc::pthread_self() };
-        let is_over = &is_over;
-        threads.spawn(move || {
-            while !is_over.load(Ordering::Relaxed) {
-                // SAFETY: the scope ends after this thread, so that one still runs.
-                unsafe { libc::pthread_kill(waiter, libc::SIGUSR2) };
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
+    among_signals(|| {
         let waited = lock.write_with(WaitOptions::new().timeout(LONG).interruptible());
         assert!(matches!(waited.map(drop), Err(WaitError::Interrupted)));
         drop(guard);
@@ -395,7 +354,6 @@ fn a_signal_ends_an_interruptible_wait() {
         let waited = lock.read_with(WaitOptions::new().timeout(LONG).interruptible());
         assert!(matches!(waited.map(drop), Err(WaitError::Interrupted)));
         drop(writing);
-        is_over.store(true, Ordering::Relaxed);
     });
     assert_eq!(lock.state().unwrap(), RwLockState::Free);
 }

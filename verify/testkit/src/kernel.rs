@@ -1,7 +1,9 @@
-//! Forked children, and system calls that the kernel refuses.
+//! Forked children, signals, and system calls that the kernel refuses.
 
 use std::cell::Cell;
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::reap;
 
@@ -51,6 +53,28 @@ pub fn in_fork(body: impl FnOnce() -> i32) -> i32 {
             if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1000 + libc::WTERMSIG(status) }
         }
     }
+}
+
+/// Runs `body` while this thread gets signals, whose handler does nothing.
+pub fn among_signals(body: impl FnOnce()) {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: a handler that does nothing.
+    unsafe { libc::signal(libc::SIGUSR2, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        // SAFETY: no arguments.
+        let waiter = unsafe { libc::pthread_self() };
+        let is_over = &is_over;
+        threads.spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                // SAFETY: the scope ends after this thread, so that one still runs.
+                unsafe { libc::pthread_kill(waiter, libc::SIGUSR2) };
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        body();
+        is_over.store(true, Ordering::Relaxed);
+    });
 }
 
 /// Whether this process is root.

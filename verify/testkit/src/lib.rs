@@ -18,6 +18,6 @@ mod waiting;
 
 #[cfg(loom)]
 pub use explore::{explore, explore_in};
-pub use kernel::{deny, deny_all, die_with_parent, in_fork, is_root};
+pub use kernel::{among_signals, deny, deny_all, die_with_parent, in_fork, is_root};
 pub use process::{Process, in_role, linger, listen, role, say, unique_name, while_nobody_starts};
 pub use waiting::{FAIL_SAFE, Lines, end_of, eventually, reap, returns, scope};
