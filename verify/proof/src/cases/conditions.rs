@@ -4,10 +4,10 @@
 
 use tenure::{error::WaitError, sync::WaitEnd};
 
-use super::waiting::{all_is_well, provide};
+use super::waiting::{all_is_well, provide, recover, send, things, with_things};
 use crate::case::{Case, Script, Stage};
 use crate::survivor::Survivor;
-use crate::things::{AT_ONCE, FLAG, NOT_NOW, Things, What, open};
+use crate::things::{AT_ONCE, FLAG, NOT_NOW, What};
 
 pub(super) fn all() -> Vec<Case> {
     let case = |name, script: Script| Case::new(name, script).before(provide).after(all_is_well);
@@ -49,9 +49,8 @@ pub(super) fn all() -> Vec<Case> {
             });
         })
         .assist(|survivor| {
-            let (space, board) = (survivor.space, survivor.board);
-            board.post(FLAG, 0);
-            things(survivor).send_sleeper(space, board, What::ToChange);
+            survivor.board.post(FLAG, 0);
+            send(survivor, What::ToChange);
         })
         .after(|survivor| {
             things(survivor).see_sleeper();
@@ -78,23 +77,9 @@ pub(super) fn all() -> Vec<Case> {
     ]
 }
 
-fn things(survivor: &mut Survivor) -> &mut Things {
-    survivor.things.as_mut().unwrap()
-}
-
 fn waiter(survivor: &mut Survivor) {
     provide(survivor);
-    let (space, board) = (survivor.space, survivor.board);
-    things(survivor).send_sleeper(space, board, What::Changed);
-}
-
-/// Opens everything, does one thing, and leaves.
-fn with_things(stage: &Stage<'_>, play: impl FnOnce(&Things)) {
-    let me = stage.join();
-    let things = open(&me, stage.board);
-    play(&things);
-    drop(things);
-    me.leave().unwrap();
+    send(survivor, What::Changed);
 }
 
 fn change(stage: &Stage<'_>) {
@@ -154,13 +139,4 @@ fn told_at_most_once(survivor: &mut Survivor) {
     assert!(!told || survivor.actor_died || survivor.dead_before, "abandoned, but nobody died");
     things(survivor).mutex.unlock().unwrap();
     all_is_well(survivor);
-}
-
-fn recover(stage: &Stage<'_>) {
-    let me = stage.join();
-    stage.begin();
-    let recovered = me.recover();
-    stage.end_among_others();
-    recovered.unwrap();
-    me.leave().unwrap();
 }

@@ -5,10 +5,10 @@
 
 use tenure::{error::WaitError, sync::RwLockState};
 
-use super::waiting::{all_is_well, provide};
+use super::waiting::{all_is_well, provide, recover, send, things, with_things};
 use crate::case::{Case, Script, Stage};
 use crate::survivor::Survivor;
-use crate::things::{AT_ONCE, Things, What, open};
+use crate::things::{AT_ONCE, What, open};
 
 pub(super) fn all() -> Vec<Case> {
     let case = |name, script: Script| Case::new(name, script).before(provide).after(all_is_well);
@@ -132,24 +132,6 @@ pub(super) fn all() -> Vec<Case> {
     ]
 }
 
-fn things(survivor: &mut Survivor) -> &mut Things {
-    survivor.things.as_mut().unwrap()
-}
-
-fn send(survivor: &mut Survivor, what: What) {
-    let (space, board) = (survivor.space, survivor.board);
-    things(survivor).send_sleeper(space, board, what);
-}
-
-/// Opens everything, does one thing, and leaves.
-fn with_things(stage: &Stage<'_>, play: impl FnOnce(&Things)) {
-    let me = stage.join();
-    let things = open(&me, stage.board);
-    play(&things);
-    drop(things);
-    me.leave().unwrap();
-}
-
 /// Unlocks what it has for reading or writing, while somebody waits.
 fn unlock(stage: &Stage<'_>, what: What) {
     with_things(stage, |things| {
@@ -254,13 +236,4 @@ fn see_writer(survivor: &mut Survivor) {
     let told = things(survivor).see_sleeper();
     assert!(survivor.actor_died || !told || survivor.dead_before, "abandoned, but nobody died");
     all_is_well(survivor);
-}
-
-fn recover(stage: &Stage<'_>) {
-    let me = stage.join();
-    stage.begin();
-    let recovered = me.recover();
-    stage.end_among_others();
-    recovered.unwrap();
-    me.leave().unwrap();
 }

@@ -4,10 +4,10 @@
 
 use tenure::{error::WaitError, sync::Permit};
 
-use super::waiting::{all_is_well, provide};
+use super::waiting::{all_is_well, provide, recover, send, things, with_things};
 use crate::case::{Case, Script, Stage};
 use crate::survivor::Survivor;
-use crate::things::{AT_ONCE, Things, What, open};
+use crate::things::{AT_ONCE, What, open};
 
 pub(super) fn all() -> Vec<Case> {
     let case = |name, script: Script| Case::new(name, script).before(provide).after(all_is_well);
@@ -58,10 +58,7 @@ pub(super) fn all() -> Vec<Case> {
             });
         })
         .before(keep_one)
-        .assist(|survivor| {
-            let (space, board) = (survivor.space, survivor.board);
-            things(survivor).send_sleeper(space, board, What::ToGiveBack);
-        })
+        .assist(|survivor| send(survivor, What::ToGiveBack))
         .after(see_waiter),
         case("give back a permit", |stage| {
             with_things(stage, |things| {
@@ -72,10 +69,12 @@ pub(super) fn all() -> Vec<Case> {
             });
         })
         .meanwhile(one_is_left),
-        case("give back a permit, with a waiter", give_back).assist(send).after(see_waiter),
+        case("give back a permit, with a waiter", give_back)
+            .assist(|survivor| send(survivor, What::Permit))
+            .after(see_waiter),
         case("give back a permit, with a waiter, given back by others", give_back)
             .before(keep_one)
-            .assist(send)
+            .assist(|survivor| send(survivor, What::Permit))
             .meanwhile(|survivor| {
                 if survivor.has_met {
                     give_back_kept(survivor);
@@ -102,24 +101,6 @@ pub(super) fn all() -> Vec<Case> {
             .after(see_waiter)
             .half("give back a permit, with a waiter", 1),
     ]
-}
-
-fn things(survivor: &mut Survivor) -> &mut Things {
-    survivor.things.as_mut().unwrap()
-}
-
-fn send(survivor: &mut Survivor) {
-    let (space, board) = (survivor.space, survivor.board);
-    things(survivor).send_sleeper(space, board, What::Permit);
-}
-
-/// Opens everything, does one thing, and leaves.
-fn with_things(stage: &Stage<'_>, play: impl FnOnce(&Things)) {
-    let me = stage.join();
-    let things = open(&me, stage.board);
-    play(&things);
-    drop(things);
-    me.leave().unwrap();
 }
 
 /// Has all permits that the survivor does not have, lets somebody wait, and gives one back.
@@ -189,13 +170,4 @@ fn one_is_left(survivor: &mut Survivor) {
 fn see_waiter(survivor: &mut Survivor) {
     things(survivor).see_sleeper();
     all_back(survivor);
-}
-
-fn recover(stage: &Stage<'_>) {
-    let me = stage.join();
-    stage.begin();
-    let recovered = me.recover();
-    stage.end_among_others();
-    recovered.unwrap();
-    me.leave().unwrap();
 }

@@ -122,11 +122,11 @@ pub(super) fn all() -> Vec<Case> {
     ]
 }
 
-fn things(survivor: &mut Survivor) -> &mut Things {
+pub(super) fn things(survivor: &mut Survivor) -> &mut Things {
     survivor.things.as_mut().unwrap()
 }
 
-fn send(survivor: &mut Survivor, what: What) {
+pub(super) fn send(survivor: &mut Survivor, what: What) {
     let (space, board) = (survivor.space, survivor.board);
     things(survivor).send_sleeper(space, board, what);
 }
@@ -279,7 +279,7 @@ fn open_and_close(stage: &Stage<'_>) {
 }
 
 /// Opens everything, does one thing, and leaves.
-fn with_things(stage: &Stage<'_>, play: impl FnOnce(&Things)) {
+pub(super) fn with_things(stage: &Stage<'_>, play: impl FnOnce(&Things)) {
     let me = stage.join();
     let things = open(&me, stage.board);
     play(&things);
@@ -628,7 +628,8 @@ fn all_or_timed_out(survivor: &mut Survivor) {
     }
 }
 
-fn recover(stage: &Stage<'_>) {
+/// Recovers, while others may be stopped in the middle.
+pub(super) fn recover(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
     let recovered = me.recover();
