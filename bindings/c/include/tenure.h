@@ -15,8 +15,8 @@
  *     tenure_mutex_create(member, "lock", TENURE_OR_OPEN, &mutex);       objects: to be locked, signalled, waited for,
  *     if (tenure_mutex_lock(mutex, TENURE_FOREVER) == TENURE_ABANDONED)  by a name or by tokens; after an
  *         repair();                                                      owner's death exactly one process is told
- *     tenure_mutex_unlock(mutex); tenure_object_close(mutex);
- *     tenure_local_close(local); tenure_leave(member); tenure_space_close(space);
+ *     tenure_mutex_unlock(mutex);                             keep it open as long as you use what it protects
+ *     tenure_object_close(mutex); tenure_local_close(local); tenure_leave(member); tenure_space_close(space);
  *
  * ERRORS. Every function that can fail returns TENURE_OK (0) or a negative enum tenure_status; some have a second result
  * that is no error and is positive: TENURE_ABANDONED, TENURE_OPENED, TENURE_DAMAGED, TENURE_END. A call that

@@ -11,8 +11,9 @@
         with me.alloc(4096) as block:                   # freed at the end, or when the process dies
             block.data[:5] = b"hello"
 
-        with me.mutex("lock", or_open=True) as abandoned:   # in any number of processes
-            if abandoned:                                    # its last owner was killed
+        lock = me.mutex("lock", or_open=True)           # in any number of processes; open as long as what it protects is used
+        with lock as abandoned:
+            if abandoned:                               # its last owner was killed
                 repair()
 
 Mutexes, events, semaphores, processes and threads are objects: of a token or a name, `me.open_object` makes the same
