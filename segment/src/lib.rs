@@ -34,6 +34,7 @@ mod peek;
 mod permissions;
 mod presence;
 pub mod process;
+pub mod readiness;
 mod segment;
 pub mod sleepers;
 mod thread;

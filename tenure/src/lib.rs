@@ -161,10 +161,11 @@ pub use tenure_slab::{
 pub mod sync {
     pub use crate::atomics::{Atomics, Shared};
     pub use crate::waiting::{
-        Condvar, Event, EventOptions, Initial, LockGuard, Locked, LockedGuard, Mutex, MutexGuard,
-        MutexOptions, MutexState, MutexTaskGuard, Permit, Permits, Plain, Reset, RwLock, RwLockReadGuard,
-        RwLockReadTaskGuard, RwLockState, RwLockWriteGuard, RwLockWriteTaskGuard, Semaphore, Versioned,
-        WAIT_MAX, WaitEnd, WaitOptions, Waitable, Woken, wait_all, wait_any,
+        Available, Condvar, Event, EventOptions, Initial, LockGuard, Locked, LockedGuard, LockedTaskGuard,
+        Mutex, MutexGuard, MutexOptions, MutexState, MutexTaskGuard, Permit, Permits, Plain, Reset, RwLock,
+        RwLockReadGuard, RwLockReadTaskGuard, RwLockState, RwLockWriteGuard, RwLockWriteTaskGuard, Semaphore,
+        TaskGuard, Versioned, WAIT_MAX, WaitEnd, WaitOptions, WaitSet, Waitable, Woken, wait_all, wait_any,
+        wait_any_or_fd,
     };
 }
 

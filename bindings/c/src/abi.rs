@@ -27,6 +27,30 @@ pub struct tenure_object {
     _opaque: [u8; 0],
 }
 
+/// A set of waits: see tenure_wait_set_create.
+pub struct tenure_wait_set {
+    _opaque: [u8; 0],
+}
+
+/// What a wait of a set does when it can: see tenure_wait_set_insert.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum tenure_what {
+    /// As tenure_wait: locks a mutex, waits for an event and resets it if it is automatic, takes one from the count of a semaphore, waits for the end of a process
+    /// or thread.
+    TENURE_WHAT_OBJECT = 0,
+    /// As tenure_rwlock_read.
+    TENURE_WHAT_READ = 1,
+    /// As tenure_rwlock_write.
+    TENURE_WHAT_WRITE = 2,
+    /// As tenure_queue_pop: `handle` is that of the element.
+    TENURE_WHAT_POP = 3,
+    /// As tenure_queue_claim: `handle` is that of the element.
+    TENURE_WHAT_CLAIM = 4,
+    /// As tenure_permits_acquire: `permit` is the number of the permit.
+    TENURE_WHAT_PERMIT = 5,
+}
+
 /// The kind of a tenure_object.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,6 +342,20 @@ pub struct tenure_handle {
     pub data: *mut c_void,
     /// Bytes of payload.
     pub size: usize,
+}
+
+/// A wait of a set that is done.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct tenure_wait_done {
+    /// The number that it was given.
+    pub tag: u64,
+    /// TENURE_OK, TENURE_ABANDONED, or the error that it ended with.
+    pub status: i32,
+    /// Of TENURE_WHAT_PERMIT: the permit; otherwise 0.
+    pub permit: u64,
+    /// Of TENURE_WHAT_POP and TENURE_WHAT_CLAIM: the element; otherwise all zero.
+    pub handle: tenure_handle,
 }
 
 /// A block of scratch memory of this member.

@@ -12,7 +12,7 @@ use crate::object::{Any, Thing, Ways, create, object};
 use crate::waiting::{options_of, taken};
 
 impl Thing {
-    fn condvar(&self) -> Result<&Condvar, Failure> {
+    pub(crate) fn condvar(&self) -> Result<&Condvar, Failure> {
         if let Any::Condvar(condvar) = &self.any {
             Ok(condvar)
         } else {

@@ -629,6 +629,7 @@ impl Coded for WaitError {
             Self::TooDeep { .. } | Self::Maximum { .. } => TENURE_ERR_MAXIMUM,
             Self::Number { .. } | Self::Twice { .. } | Self::SeveralMembers { .. } => TENURE_ERR_ARGUMENT,
             Self::Unwatched(error) => error.status(),
+            Self::Of { error, .. } => error.status(),
             Self::Corrupt(_) => TENURE_ERR_CORRUPT,
             _ => TENURE_ERR_OS,
         }

@@ -31,6 +31,7 @@ mod slots;
 mod space;
 mod thread;
 mod values;
+mod wait_set;
 mod waiting;
 mod word;
 
@@ -55,5 +56,6 @@ pub use scratch::*;
 pub use slots::*;
 pub use space::*;
 pub use values::*;
+pub use wait_set::*;
 pub use waiting::*;
 pub use word::*;

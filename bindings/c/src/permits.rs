@@ -11,7 +11,7 @@ use crate::object::{Any, Thing, Ways, create, object, usable};
 use crate::waiting::options_of;
 
 impl Thing {
-    fn permits(&self) -> Result<&Permits, Failure> {
+    pub(crate) fn permits(&self) -> Result<&Permits, Failure> {
         if let Any::Permits(permits) = &self.any { Ok(permits) } else { Err(self.wrong("set of permits")) }
     }
 }

@@ -35,6 +35,11 @@ impl Lent {
         Any::Queue(Self { queue, kind, claims: Mutex::default() })
     }
 
+    /// Keeps a claim until it is ended by its token.
+    pub(crate) fn keep(&self, token: u64, claim: Claim<Raw>) {
+        self.claims().insert(token, claim);
+    }
+
     /// Whoever panicked has left the table whole. A forked child does not come here: its calls are refused before.
     fn claims(&self) -> MutexGuard<'_, HashMap<u64, Claim<Raw>>> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
@@ -42,7 +47,7 @@ impl Lent {
 }
 
 impl Thing {
-    fn queue(&self) -> Result<&Lent, Failure> {
+    pub(crate) fn queue(&self) -> Result<&Lent, Failure> {
         if let Any::Queue(queue) = &self.any { Ok(queue) } else { Err(self.wrong("queue")) }
     }
 }
@@ -263,7 +268,7 @@ pub unsafe extern "C" fn tenure_queue_claim(
         let claim = within((flags, time), || found(queue.claim()?), |options| queue.claim_with(options))?;
         // If it fails, the drop of the claim gives the element back.
         let handle = of_handle(&claim)?;
-        lent.claims().insert(handle.token, claim);
+        lent.keep(handle.token, claim);
         Ok(handle)
     };
     // SAFETY: the caller's promise.

@@ -111,6 +111,11 @@ pub(crate) struct Pin<T: Object> {
     object: PhantomData<*const T>,
 }
 
+// SAFETY: a count of users, which any thread may lower, and shared references to the object.
+unsafe impl<T: Object + Sync> Send for Pin<T> {}
+// SAFETY: it gives out shared references only.
+unsafe impl<T: Object + Sync> Sync for Pin<T> {}
+
 impl<T: Object> Pin<T> {
     /// Uses the same object once more.
     pub(crate) fn again(&self) -> Result<Self, Failure> {

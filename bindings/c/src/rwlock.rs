@@ -14,7 +14,7 @@ use crate::object::{Any, Thing, Ways, create, object, usable};
 use crate::waiting::{options_of, taken, time};
 
 impl Thing {
-    fn rwlock(&self) -> Result<&RwLock, Failure> {
+    pub(crate) fn rwlock(&self) -> Result<&RwLock, Failure> {
         if let Any::RwLock(lock) = &self.any { Ok(lock) } else { Err(self.wrong("read-write lock")) }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) const fn taken(abandoned: bool) -> tenure_status {
 
 impl Thing {
     #[inline(always)]
-    fn mutex(&self) -> Result<&Mutex, Failure> {
+    pub(crate) fn mutex(&self) -> Result<&Mutex, Failure> {
         if let Any::Mutex(mutex) = &self.any { Ok(mutex) } else { Err(self.wrong("mutex")) }
     }
 
@@ -331,6 +331,21 @@ unsafe fn with_all<T>(
     count: usize,
     call: impl FnOnce(&[&dyn Waitable]) -> Result<T, WaitError>,
 ) -> Result<T, Failure> {
+    // SAFETY: the caller's promise.
+    let pins = unsafe { objects_of(objects, count) }?;
+    let all: Vec<&dyn Waitable> = pins.iter().map(|pin| pin.waitable()).collect::<Result<_, _>>()?;
+    Ok(call(&all)?)
+}
+
+/// The objects of a list.
+///
+/// # Safety
+///
+/// As [`with_all`].
+pub(crate) unsafe fn objects_of(
+    objects: *const *mut tenure_object,
+    count: usize,
+) -> Result<Vec<Pin<Thing>>, Failure> {
     if objects.is_null() {
         return Err(null("objects"));
     }
@@ -343,9 +358,7 @@ unsafe fn with_all<T>(
     }
     // SAFETY: the caller's promise.
     let pointers = unsafe { std::slice::from_raw_parts(objects, count) };
-    let pins: Vec<Pin<Thing>> = pointers.iter().map(|pointer| usable(*pointer)).collect::<Result<_, _>>()?;
-    let all: Vec<&dyn Waitable> = pins.iter().map(|pin| pin.waitable()).collect::<Result<_, _>>()?;
-    Ok(call(&all)?)
+    pointers.iter().map(|pointer| usable(*pointer)).collect()
 }
 
 /// Waits until one of up to TENURE_WAIT_MAX objects is available, and takes it, as tenure_wait: the first available one

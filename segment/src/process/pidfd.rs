@@ -75,6 +75,12 @@ pub struct PidFd {
     scope: Scope,
 }
 
+impl From<PidFd> for OwnedFd {
+    fn from(pidfd: PidFd) -> Self {
+        pidfd.fd
+    }
+}
+
 impl PidFd {
     /// Opens the process or thread that has the number now, also if it has ended and is not reaped yet.
     ///

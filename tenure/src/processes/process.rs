@@ -1,8 +1,9 @@
 //! A process as a handle.
 
+use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus};
 
-use tenure_segment::process::Scope;
+use tenure_segment::process::{PidFd, Scope};
 use tenure_slab::Token;
 
 use super::error::ProcessError;
@@ -319,6 +320,28 @@ impl Process {
     /// A future that is dropped has taken nothing, and keeps no wake-up from others.
     pub async fn wait_async(&self) -> Result<Exit, WaitError> {
         self.subject.wait_async().await
+    }
+
+    /// A descriptor of the process (a pidfd): readable once the process has ended, for `poll`, `epoll` and executors, and to signal the process.
+    ///
+    /// ```
+    /// # use tenure::process::Process;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// # use std::os::fd::AsFd;
+    /// let mut child = std::process::Command::new("true").spawn()?;
+    /// let pidfd = Process::of_child(&me, &child)?.pidfd()?;
+    /// tenure::sync::wait_any_or_fd(&[], &[pidfd.as_fd()], None)?; // it has ended
+    /// # child.wait()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::Pid`]: it has ended and was reaped; or this process cannot see it, for example from another pid namespace.
+    pub fn pidfd(&self) -> Result<OwnedFd, ProcessError> {
+        Ok(PidFd::open_same(self.subject.identity())?.into())
     }
 
     /// Records the exit status for all holders. For the process that has reaped this one, by `wait` or [`Child::wait`]. A status that is

@@ -1,6 +1,8 @@
 //! Condition variables. The crate `tenure-wait` has the protocol of the word, which is the low half of the first state word.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::task::Poll;
 
 use tenure_core::mutant;
 use tenure_segment::futex;
@@ -8,8 +10,9 @@ use tenure_slab::Token;
 use tenure_wait::sequence;
 
 use super::error::WaitError;
-use super::locked::{Locked, LockedGuard};
-use super::mutex::{Mutex, MutexGuard};
+use super::future;
+use super::locked::{Locked, LockedGuard, LockedTaskGuard};
+use super::mutex::{Mutex, MutexGuard, MutexTaskGuard};
 use super::options::{Limits, WaitOptions};
 use super::source::half_word;
 use super::word::HalfWord;
@@ -81,8 +84,14 @@ pub trait LockGuard: sealed::LockGuard {}
 
 impl<G: sealed::LockGuard> LockGuard for G {}
 
+/// The guard of a lock that a [`Condvar`] can give up and take again for a task: a [`MutexTaskGuard`] or a [`LockedTaskGuard`].
+pub trait TaskGuard: sealed::TaskGuard {}
+
+impl<G: sealed::TaskGuard> TaskGuard for G {}
+
 mod sealed {
-    use super::{Locked, LockedGuard, Mutex, MutexGuard, WaitError};
+    use super::{Locked, LockedGuard, LockedTaskGuard, Mutex, MutexGuard, MutexTaskGuard, WaitError};
+    use std::future::Future;
 
     pub trait LockGuard: Sized {
         /// The lock.
@@ -138,6 +147,51 @@ mod sealed {
 
         fn again(lock: &'m Locked<T>, _: bool) -> Result<Self, WaitError> {
             lock.lock()
+        }
+    }
+
+    pub trait TaskGuard: Sized + Send {
+        /// The lock.
+        type Lock: Send;
+
+        fn lock(&self) -> Self::Lock;
+
+        /// As of a [`LockGuard`].
+        fn was_told(&self) -> bool;
+
+        /// Locks again.
+        fn again(lock: Self::Lock, was_told: bool) -> impl Future<Output = Result<Self, WaitError>> + Send;
+    }
+
+    impl<'m> TaskGuard for MutexTaskGuard<'m> {
+        type Lock = &'m Mutex;
+
+        fn lock(&self) -> &'m Mutex {
+            self.mutex()
+        }
+
+        fn was_told(&self) -> bool {
+            self.abandoned()
+        }
+
+        async fn again(lock: &'m Mutex, was_told: bool) -> Result<Self, WaitError> {
+            Ok(lock.lock_async().await?.told(was_told))
+        }
+    }
+
+    impl<'m, T: ?Sized> TaskGuard for LockedTaskGuard<'m, T> {
+        type Lock = &'m Locked<T>;
+
+        fn lock(&self) -> &'m Locked<T> {
+            self.locked()
+        }
+
+        fn was_told(&self) -> bool {
+            false
+        }
+
+        async fn again(lock: &'m Locked<T>, _: bool) -> Result<Self, WaitError> {
+            lock.lock_async().await
         }
     }
 }
@@ -339,6 +393,65 @@ impl Condvar {
             (guard, end) = self.wait_with(guard, options)?;
         }
         Ok((guard, WaitEnd::Notified))
+    }
+
+    /// As [`Condvar::wait`], as a future, for any executor, with the guard of a task: of [`Mutex::lock_async`] or [`Locked::lock_async`].
+    ///
+    /// ```
+    /// # use tenure::sync::{Condvar, Locked};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let (total, changed) = (Locked::create(&me, &0u64)?, Condvar::create(&me)?);
+    /// let wait = async {
+    ///     let mut guard = total.lock_async().await?;
+    ///     while *guard == 0 {
+    ///         guard = changed.wait_async(guard).await?;
+    ///     }
+    ///     Ok::<_, tenure::error::WaitError>(*guard)
+    /// };
+    /// let change = async {
+    ///     *total.lock_async().await? = 7; // usually by another process
+    ///     changed.notify_all()
+    /// };
+    /// let (found, changed) = tokio::join!(wait, change);
+    /// assert_eq!(found?, 7);
+    /// changed?;
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Mutex::lock_async`]; the guard is gone then, and the lock was given up.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that was polled and is dropped has given up the lock, and does not take it again.
+    ///
+    /// # Crash
+    ///
+    /// As [`Condvar::wait`].
+    pub async fn wait_async<G: TaskGuard>(&self, guard: G) -> Result<G, WaitError> {
+        let word = self.word()?;
+        let (lock, was_told) = (guard.lock(), guard.was_told());
+        // Under the lock: see `wait_with`.
+        let marked = sequence::mark(&word);
+        drop(guard);
+        let mut place = future::Place::new(self.object.shared());
+        poll_fn(|context| {
+            if sequence::is_over(&word, marked) {
+                return Poll::Ready(Ok(()));
+            }
+            place
+                .sleep(word.futex(), marked, context)
+                .map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending)
+        })
+        .await?;
+        // The sleepers look after the lock from now on.
+        drop(place);
+        G::again(lock, was_told).await
     }
 
     /// Wakes all that wait. The caller may have the lock or not; what they wait for was changed under the lock before.

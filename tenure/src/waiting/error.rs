@@ -92,6 +92,14 @@ pub enum WaitError {
     /// A lock or a permit has an owner, or an element of a queue a claimer, of whose death this process would not learn.
     #[error("would not learn of the death of the owner: {0}")]
     Unheard(Box<tenure_segment::Absence>),
+    /// The wait was for several objects, and failed for this one.
+    #[error("object {index}: {error}")]
+    Of {
+        /// The index of the object.
+        index: u32,
+        /// Why.
+        error: Box<WaitError>,
+    },
     /// The object's words are corrupted.
     #[error("corrupt: {0}")]
     #[allow(clippy::box_collection, reason = "a String is three words")]
@@ -104,6 +112,15 @@ pub enum WaitError {
 impl WaitError {
     pub(super) fn number(found: usize) -> Self {
         Self::Number { found: u32::try_from(found).unwrap_or(u32::MAX), max: super::WAIT_MAX as u32 }
+    }
+
+    /// The error of a wait for several objects. That the caller is no member is said of all of them.
+    #[cold]
+    pub(super) fn of(self, index: usize) -> Self {
+        match self {
+            Self::NotMember(_) => self,
+            error => Self::Of { index: index as u32, error: Box::new(error) },
+        }
     }
 
     /// The error of a call that does not wait.

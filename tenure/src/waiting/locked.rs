@@ -10,7 +10,7 @@ use tenure_core::mutant;
 use tenure_slab::Token;
 
 use super::error::WaitError;
-use super::mutex::MutexGuard;
+use super::mutex::{MutexGuard, MutexTaskGuard};
 use super::options::WaitOptions;
 use super::plain::{Data, Initial, Layout, OWN, Plain, kind_of};
 use super::source::Source as _;
@@ -253,9 +253,44 @@ impl<T: ?Sized> Locked<T> {
         self.guard(self.data.mutex.guard_of(abandoned))
     }
 
+    /// Locks it for a task: a future, for any executor, with a guard that may cross an await and be sent to another thread. The owner is the guard,
+    /// not a thread: see [`Mutex::lock_async`](crate::sync::Mutex::lock_async).
+    ///
+    /// ```
+    /// # use tenure::{error::WaitError, sync::Locked};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let number = Locked::create(&me, &7u64)?;
+    /// let mut guard = number.lock_async().await?;
+    /// tokio::task::yield_now().await; // it may go on in another thread
+    /// *guard += 1;
+    /// assert!(matches!(number.try_lock(), Err(WaitError::WouldBlock)));
+    /// drop(guard);
+    /// assert_eq!(*number.lock()?, 8);
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Mutex::lock_async`](crate::sync::Mutex::lock_async).
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped has taken nothing, and keeps no wake-up from others.
+    ///
+    /// # Crash
+    ///
+    /// See [`Locked`].
+    pub async fn lock_async(&self) -> Result<LockedTaskGuard<'_, T>, WaitError> {
+        self.guard(self.data.mutex.lock_async().await?)
+    }
+
     #[inline]
-    fn guard<'m>(&'m self, guard: MutexGuard<'m>) -> Result<LockedGuard<'m, T>, WaitError> {
-        if guard.abandoned() && !mutant!("values.locked.told_once") {
+    fn guard<'m, G: Owned>(&'m self, guard: G) -> Result<LockedGuard<'m, T, G>, WaitError> {
+        if guard.is_abandoned() && !mutant!("values.locked.told_once") {
             // Relaxed: damaged: only the owner of the mutex accesses it. Killed before this store, the mutex is abandoned once more.
             self.data.head()?[OWN].store(DAMAGED, Ordering::Relaxed);
         }
@@ -320,22 +355,45 @@ impl<T: ?Sized> fmt::Debug for Locked<T> {
 ///
 /// An access panics in a forked child, where the value is not mapped, and a change also in a member that only
 /// [reads](crate::Options::read_only).
+///
+/// `G` is the guard of the mutex: of a thread, or of a task: [`LockedTaskGuard`].
 #[must_use]
-pub struct LockedGuard<'m, T: ?Sized> {
+pub struct LockedGuard<'m, T: ?Sized, G = MutexGuard<'m>> {
     locked: &'m Locked<T>,
     /// Whether the thread was panicking already when it locked.
     is_panicking: bool,
     /// Dropped after `LockedGuard::drop`.
-    guard: MutexGuard<'m>,
+    guard: G,
 }
 
-impl<'m, T: ?Sized> LockedGuard<'m, T> {
+/// The value of a [`Locked`], as long as a task has it locked: see [`Locked::lock_async`].
+pub type LockedTaskGuard<'m, T> = LockedGuard<'m, T, MutexTaskGuard<'m>>;
+
+/// A guard of the mutex.
+trait Owned {
+    fn is_abandoned(&self) -> bool;
+}
+
+impl Owned for MutexGuard<'_> {
+    #[inline]
+    fn is_abandoned(&self) -> bool {
+        self.abandoned()
+    }
+}
+
+impl Owned for MutexTaskGuard<'_> {
+    fn is_abandoned(&self) -> bool {
+        self.abandoned()
+    }
+}
+
+impl<'m, T: ?Sized, G> LockedGuard<'m, T, G> {
     pub(super) fn locked(&self) -> &'m Locked<T> {
         self.locked
     }
 }
 
-impl<T: ?Sized> LockedGuard<'_, T> {
+impl<T: ?Sized, G> LockedGuard<'_, T, G> {
     /// Whether an owner has died or panicked in the middle of a change, and nobody has [repaired](Self::repaired) the value since.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
@@ -398,11 +456,11 @@ impl<T: ?Sized> LockedGuard<'_, T> {
 }
 
 // The reason why references to the value are sound: it is mapped, as `address` has checked; of this type, length and alignment, as the open has
-// checked, or made so; any bytes are a value. Only the owner of the mutex makes references to it. This thread is the owner as long as the
-// guard lives: a thread cannot own it twice, since it is not recursive, and no other object unlocks it, since a handle is opened by its
-// kind only.
+// checked, or made so; any bytes are a value. Only the owner of the mutex makes references to it. This thread, or the guard of a task, is the
+// owner as long as the guard lives: neither can own it twice, since it is not recursive, and no other object unlocks it, since a handle is
+// opened by its kind only.
 
-impl<T: Plain> Deref for LockedGuard<'_, T> {
+impl<T: Plain, G> Deref for LockedGuard<'_, T, G> {
     type Target = T;
 
     #[inline]
@@ -412,7 +470,7 @@ impl<T: Plain> Deref for LockedGuard<'_, T> {
     }
 }
 
-impl<T: Plain> DerefMut for LockedGuard<'_, T> {
+impl<T: Plain, G> DerefMut for LockedGuard<'_, T, G> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         self.check_writer();
@@ -421,7 +479,7 @@ impl<T: Plain> DerefMut for LockedGuard<'_, T> {
     }
 }
 
-impl Deref for LockedGuard<'_, [u8]> {
+impl<G> Deref for LockedGuard<'_, [u8], G> {
     type Target = [u8];
 
     #[inline]
@@ -431,7 +489,7 @@ impl Deref for LockedGuard<'_, [u8]> {
     }
 }
 
-impl DerefMut for LockedGuard<'_, [u8]> {
+impl<G> DerefMut for LockedGuard<'_, [u8], G> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         self.check_writer();
@@ -440,7 +498,7 @@ impl DerefMut for LockedGuard<'_, [u8]> {
     }
 }
 
-impl<T: ?Sized> Drop for LockedGuard<'_, T> {
+impl<T: ?Sized, G> Drop for LockedGuard<'_, T, G> {
     #[inline]
     fn drop(&mut self) {
         if std::thread::panicking() && !self.is_panicking {
@@ -449,7 +507,7 @@ impl<T: ?Sized> Drop for LockedGuard<'_, T> {
     }
 }
 
-impl<T: ?Sized> fmt::Debug for LockedGuard<'_, T>
+impl<T: ?Sized, G: fmt::Debug> fmt::Debug for LockedGuard<'_, T, G>
 where
     Self: Deref<Target: fmt::Debug>,
 {

@@ -1,12 +1,17 @@
 //! Waiting for any or all of several objects.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Waker};
+use std::time::Duration;
 
-use tenure_segment::futex::{self, Slept};
+use tenure_segment::futex::{self, Deadline, Slept};
+use tenure_segment::readiness::{self, Signal};
 use tenure_wait::{self as wait, Attempt, Look, Mcas, WAITERS, Word as _};
 
 use super::error::WaitError;
+use super::future::Place;
 use super::options::{Limits, WaitOptions};
 use super::source::{Gained, Memory, Source, set_waiters};
 use super::word::{HalfWord, WaitWord, WholeWord};
@@ -80,7 +85,7 @@ fn check_number(objects: &[&dyn Waitable]) -> Result<(), WaitError> {
 ///
 /// # Errors
 ///
-/// [`WaitError::TimedOut`], and the errors of a wait for one of them; nothing is taken then.
+/// [`WaitError::TimedOut`], and the errors of a wait for one of them, as [`WaitError::Of`] that says which; nothing is taken then.
 ///
 /// # Progress
 ///
@@ -101,7 +106,7 @@ fn wait_for_any(objects: &[&dyn Waitable], options: WaitOptions) -> Result<Woken
     let mut limits = Limits::of(options);
     loop {
         for (index, object) in objects.iter().enumerate() {
-            match object.attempt(&mut memories[index])? {
+            match object.attempt(&mut memories[index]).map_err(|error| error.of(index))? {
                 Attempt::Taken(Gained { abandoned }) => return Ok(Woken { index, abandoned }),
                 Attempt::Blocked(word) => seen[index] = word,
             }
@@ -118,8 +123,8 @@ fn sleep_on(
     deadline: &futex::Deadline,
 ) -> Result<Slept, WaitError> {
     let mut words: Vec<(&AtomicU32, u32)> = Vec::with_capacity(objects.len());
-    for (object, seen) in objects.iter().zip(seen) {
-        match set_waiters(*object, *seen)? {
+    for (index, (object, seen)) in objects.iter().zip(seen).enumerate() {
+        match set_waiters(*object, *seen).map_err(|error| error.of(index))? {
             Some(marked) => words.push((object.word()?.futex(), marked)),
             None => return Ok(Slept::Woken),
         }
@@ -132,6 +137,114 @@ fn sleep_on(
             futex::sleep_any(words, deadline, by_threads)?
         }
     })
+}
+
+/// The result of [`wait_any_or_fd`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Available {
+    /// An object was taken.
+    Object(Woken),
+    /// The index of a descriptor that can be read without waiting, has hung up, or has failed. Nothing was read from it.
+    Descriptor(usize),
+}
+
+/// As [`wait_any`], or until one of the descriptors can be read without waiting, has hung up, or has failed. If several of all these are, it
+/// takes the first object.
+///
+/// ```
+/// # use std::io::Write;
+/// # use std::os::fd::AsFd;
+/// # use std::os::unix::net::UnixStream;
+/// # use tenure::sync::{Available, Event, Reset, Woken, wait_any_or_fd};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let stop = Event::create(&me, Reset::Auto)?;
+/// let (socket, mut peer) = UnixStream::pair()?;
+/// peer.write_all(b"x")?;
+/// assert_eq!(wait_any_or_fd(&[&stop], &[socket.as_fd()], None)?, Available::Descriptor(0));
+/// stop.set()?;
+/// let woken = Woken { index: 0, abandoned: false };
+/// assert_eq!(wait_any_or_fd(&[&stop], &[socket.as_fd()], None)?, Available::Object(woken));
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// As [`wait_any`], but there may be no object; [`WaitError::Os`] also if the process has no descriptors left.
+///
+/// # Progress
+///
+/// Sleeps in the kernel, in `poll`, while a thread of the member sleeps on the objects. It is for a wait now and then; an event loop keeps a
+/// [`WaitSet`](crate::sync::WaitSet).
+///
+/// # Crash
+///
+/// As [`wait_any`].
+pub fn wait_any_or_fd(
+    objects: &[&dyn Waitable],
+    descriptors: &[BorrowedFd<'_>],
+    options: impl Into<WaitOptions>,
+) -> Result<Available, WaitError> {
+    if !objects.is_empty() {
+        check_number(objects)?;
+    }
+    wait_for_any_or_fd(objects, descriptors, options.into())
+}
+
+fn wait_for_any_or_fd(
+    objects: &[&dyn Waitable],
+    descriptors: &[BorrowedFd<'_>],
+    options: WaitOptions,
+) -> Result<Available, WaitError> {
+    let signal = Arc::new(Signal::new()?);
+    let waker = Waker::from(Arc::clone(&signal));
+    let mut places: Vec<Place> = objects.iter().map(|object| Place::new(object.object().shared())).collect();
+    let mut memories: [Memory; WAIT_MAX] = [None; WAIT_MAX];
+    let mut limits = Limits::of(options);
+    loop {
+        signal.lower();
+        let is_last = limits.check().is_err();
+        let mut has_changed = false;
+        for (index, object) in objects.iter().enumerate() {
+            match object.attempt(&mut memories[index]).map_err(|error| error.of(index))? {
+                Attempt::Taken(Gained { abandoned }) => {
+                    return Ok(Available::Object(Woken { index, abandoned }));
+                }
+                Attempt::Blocked(_) if is_last => {}
+                Attempt::Blocked(seen) => {
+                    match set_waiters(*object, seen).map_err(|error| error.of(index))? {
+                        Some(marked) => {
+                            let word = object.word()?.futex();
+                            places[index].sleep(word, marked, &Context::from_waker(&waker))?;
+                        }
+                        None => has_changed = true,
+                    }
+                }
+            }
+        }
+        let mut ready = None;
+        limits.sleep(|deadline| {
+            // A look at the descriptors, or a sleep.
+            let now = Deadline::after(Some(Duration::ZERO));
+            let deadline = if is_last || has_changed { &now } else { deadline };
+            let all = descriptors.iter().copied().chain([signal.as_fd()]);
+            Ok(match readiness::sleep(all, deadline)? {
+                Ok(index) => {
+                    ready = (index < descriptors.len()).then_some(index);
+                    Slept::Woken
+                }
+                Err(Slept::TimedOut) if has_changed => Slept::Woken,
+                Err(end) => end,
+            })
+        })?;
+        if let Some(index) = ready {
+            return Ok(Available::Descriptor(index));
+        }
+        if is_last {
+            return Err(WaitError::TimedOut);
+        }
+    }
 }
 
 /// Waits until all of up to [`WAIT_MAX`] objects are available, and takes them, all in one step. Returns the indices of the mutexes whose
@@ -162,8 +275,8 @@ fn sleep_on(
 ///
 /// # Errors
 ///
-/// [`WaitError::TimedOut`], [`WaitError::Twice`], [`WaitError::SeveralMembers`], and the errors of a wait for one of them; nothing is taken
-/// then.
+/// [`WaitError::TimedOut`], [`WaitError::Twice`], [`WaitError::SeveralMembers`], and the errors of a wait for one of them, as
+/// [`WaitError::Of`] that says which; nothing is taken then.
 ///
 /// # Progress
 ///
@@ -203,7 +316,7 @@ fn wait_for_all(objects: &[&dyn Waitable], options: WaitOptions) -> Result<Vec<u
             },
         };
         limits.check()?;
-        if let Some(marked) = set_waiters(objects[index], seen)? {
+        if let Some(marked) = set_waiters(objects[index], seen).map_err(|error| error.of(index))? {
             let word = objects[index].word()?.futex();
             limits.sleep(|deadline| Ok(futex::sleep(word, marked, deadline)?))?;
         }
@@ -238,7 +351,7 @@ fn first_blocked(objects: &[&dyn Waitable], order: &[usize]) -> Result<Option<(u
     for &index in order {
         let object = objects[index];
         let seen = object.word()?.load();
-        if object.take(seen & !WAITERS).is_none() && !object.is_owned()? {
+        if object.take(seen & !WAITERS).is_none() && !object.is_owned().map_err(|error| error.of(index))? {
             return Ok(Some((index, seen)));
         }
     }
@@ -271,7 +384,7 @@ fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitE
     // Install a reference in each word, up to the first that is not available.
     let mut blocked = Ok(None);
     for &index in order {
-        blocked = attempt.add(objects[index], index);
+        blocked = attempt.add(objects[index], index).map_err(|error| error.of(index));
         if !matches!(blocked, Ok(None)) {
             break;
         }
@@ -299,7 +412,7 @@ fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitE
         }
     }
     for index in attempt.owned {
-        objects[index].lock_again()?;
+        objects[index].lock_again().map_err(|error| error.of(index))?;
     }
     abandoned.sort_unstable();
     Ok(Outcome::Taken(abandoned))

@@ -18,6 +18,7 @@ mod semaphore;
 pub(crate) mod source;
 mod thread_id;
 mod versioned;
+mod wait_set;
 pub(crate) mod word;
 
 use tenure_segment::DataArea;
@@ -25,11 +26,11 @@ use tenure_wait::McasDescriptors;
 
 use crate::geometry::Plan;
 
-pub use condvar::{Condvar, LockGuard, WaitEnd};
+pub use condvar::{Condvar, LockGuard, TaskGuard, WaitEnd};
 pub use error::WaitError;
 pub use event::{Event, EventOptions, Reset};
-pub use locked::{Locked, LockedGuard};
-pub use many::{WAIT_MAX, Waitable, Woken, wait_all, wait_any};
+pub use locked::{Locked, LockedGuard, LockedTaskGuard};
+pub use many::{Available, WAIT_MAX, Waitable, Woken, wait_all, wait_any, wait_any_or_fd};
 pub use mutex::{Mutex, MutexGuard, MutexOptions, MutexState, MutexTaskGuard};
 pub use options::WaitOptions;
 pub use permits::{Permit, Permits};
@@ -39,6 +40,7 @@ pub use rwlock::{
 };
 pub use semaphore::Semaphore;
 pub use versioned::Versioned;
+pub use wait_set::WaitSet;
 
 /// The MCAS descriptors of a data area.
 pub(crate) fn mcas_descriptors<'a>(data_area: DataArea<'a>, plan: &Plan) -> McasDescriptors<'a> {

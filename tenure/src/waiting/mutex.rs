@@ -491,6 +491,35 @@ impl Mutex {
         if owned { Ok(MutexGuard::of(self, false)) } else { Err(WaitError::NotOwner) }
     }
 
+    /// Makes a guard of a mutex that a task of this member owns already, whose guard was [forgotten](std::mem::forget): for other languages.
+    ///
+    /// ```
+    /// # use tenure::{error::WaitError, sync::{Mutex, MutexState}};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let mutex = Mutex::create(&me)?;
+    /// assert!(matches!(mutex.adopt_task(), Err(WaitError::NotOwner)));
+    /// std::mem::forget(mutex.lock_async().await?);
+    /// drop(mutex.adopt_task()?); // unlocks
+    /// assert_eq!(mutex.state()?, MutexState::Free);
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotOwner`]; [`WaitError::NotMember`].
+    pub fn adopt_task(&self) -> Result<MutexTaskGuard<'_>, WaitError> {
+        let guard = std::mem::ManuallyDrop::new(MutexTaskGuard { mutex: self, abandoned: false });
+        let (word, me) = guard.parts()?;
+        if word.load() & !tenure_wait::WAITERS != me.value() {
+            return Err(WaitError::NotOwner);
+        }
+        Ok(std::mem::ManuallyDrop::into_inner(guard))
+    }
+
     /// Unlocks the mutex once. A recursive mutex is free after as many unlocks as locks.
     ///
     /// ```
@@ -808,7 +837,17 @@ pub struct MutexTaskGuard<'m> {
     abandoned: bool,
 }
 
-impl MutexTaskGuard<'_> {
+impl<'m> MutexTaskGuard<'m> {
+    pub(super) fn mutex(&self) -> &'m Mutex {
+        self.mutex
+    }
+
+    /// Tells of an abandoned lock if this does, or did before.
+    pub(super) fn told(mut self, before: bool) -> Self {
+        self.abandoned |= before;
+        self
+    }
+
     /// As [`MutexGuard::abandoned`].
     #[must_use]
     pub fn abandoned(&self) -> bool {

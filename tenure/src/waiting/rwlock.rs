@@ -551,6 +551,15 @@ impl RwLock {
         Ok(RwLockWriteTaskGuard(guard))
     }
 
+    /// As [`Mutex::adopt_task`](crate::sync::Mutex::adopt_task), of a task that has it locked for writing.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotOwner`]; [`WaitError::NotMember`].
+    pub fn adopt_write_task(&self) -> Result<RwLockWriteTaskGuard<'_>, WaitError> {
+        self.mutex.adopt_task().map(RwLockWriteTaskGuard)
+    }
+
     /// Unlocks it for writing.
     ///
     /// # Errors

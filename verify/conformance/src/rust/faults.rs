@@ -185,6 +185,7 @@ impl From<WaitError> for Fault {
             WaitError::Number { .. } | WaitError::Twice { .. } | WaitError::SeveralMembers { .. } => {
                 Self::Argument
             }
+            WaitError::Of { error, .. } => (*error).into(),
             WaitError::Unwatched(error) => (*error).into(),
             error => other(error),
         }
