@@ -332,6 +332,25 @@ typedef enum tenure_name_state {
     TENURE_NAME_REPLACED = 4,
 } tenure_name_state;
 
+/** What a wait of a set does when it can: see tenure_wait_set_insert. */
+typedef enum tenure_what {
+    /**
+     * As tenure_wait: locks a mutex, waits for an event and resets it if it is automatic, takes one from the count of a semaphore, waits for the end of a process
+     * or thread.
+     */
+    TENURE_WHAT_OBJECT = 0,
+    /** As tenure_rwlock_read. */
+    TENURE_WHAT_READ = 1,
+    /** As tenure_rwlock_write. */
+    TENURE_WHAT_WRITE = 2,
+    /** As tenure_queue_pop: `handle` is that of the element. */
+    TENURE_WHAT_POP = 3,
+    /** As tenure_queue_claim: `handle` is that of the element. */
+    TENURE_WHAT_CLAIM = 4,
+    /** As tenure_permits_acquire: `permit` is the number of the permit. */
+    TENURE_WHAT_PERMIT = 5,
+} tenure_what;
+
 /** One thread's access to a member. Handles and blocks are made, used and given back through it. */
 typedef struct tenure_local tenure_local;
 
@@ -343,6 +362,9 @@ typedef struct tenure_object tenure_object;
 
 /** A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing. */
 typedef struct tenure_space tenure_space;
+
+/** A set of waits: see tenure_wait_set_create. */
+typedef struct tenure_wait_set tenure_wait_set;
 
 /**
  * How a space is created or found. Begin with TENURE_OPTIONS_INIT. A 0 means the default when the space is created,
@@ -486,6 +508,18 @@ typedef struct tenure_name {
     /** The name: at most 255 bytes of UTF-8, and a zero byte. */
     char name[256];
 } tenure_name;
+
+/** A wait of a set that is done. */
+typedef struct tenure_wait_done {
+    /** The number that it was given. */
+    uint64_t tag;
+    /** TENURE_OK, TENURE_ABANDONED, or the error that it ended with. */
+    int32_t status;
+    /** Of TENURE_WHAT_PERMIT: the permit; otherwise 0. */
+    uint64_t permit;
+    /** Of TENURE_WHAT_POP and TENURE_WHAT_CLAIM: the element; otherwise all zero. */
+    struct tenure_handle handle;
+} tenure_wait_done;
 
 /** How a process or thread ended; tenure_process_exit. */
 typedef struct tenure_exit {
@@ -2114,6 +2148,130 @@ int tenure_map_next(const struct tenure_object *iteration,
                     size_t *key_size,
                     const void **value,
                     size_t *value_size);
+
+/**
+ * Makes a set of waits: for an event loop that waits for objects beside sockets and other descriptors, with poll, epoll, or what is built on
+ * them.
+ *
+ * tenure_wait_set_insert adds a wait, with a number of the caller's choice. The descriptor of tenure_wait_set_fd is readable as long as
+ * tenure_wait_set_take has something to do; that gives one wait after the other that is done. A wait has taken nothing before that, and one
+ * that is removed takes nothing.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process, also in all functions of sets.
+ *
+ * Returns TENURE_OK and `*set`, to be closed by tenure_wait_set_close before the member leaves; otherwise `*set` is NULL.
+ *
+ * `set` is NULL or writable.
+ */
+int tenure_wait_set_create(const struct tenure_member *member,
+                           struct tenure_wait_set **set);
+
+/**
+ * Closes a set and its descriptor; its waits have taken nothing. Threads: any; TENURE_ERR_IN_USE while another call uses it. Fork: works in
+ * a child, and changes nothing of the parent.
+ */
+int tenure_wait_set_close(struct tenure_wait_set *set);
+
+/**
+ * The descriptor of a set, readable as long as tenure_wait_set_take has something to do. It is the set's: the caller neither reads nor
+ * closes it. Threads: any.
+ *
+ * `fd` is NULL or writable.
+ */
+int tenure_wait_set_fd(const struct tenure_wait_set *set,
+                       int *fd);
+
+/**
+ * Adds a wait for an object to a set; `what` is a tenure_what. `tag` is any number; a wait that has the same tag in the set is removed. The object must be of the
+ * set's member or of another one that this process is, and cannot be closed while the wait is in the set: TENURE_ERR_IN_USE.
+ *
+ * A lock that a wait takes belongs to no thread: it is unlocked by any thread, by tenure_mutex_unlock_task, tenure_rwlock_unlock_read or
+ * tenure_rwlock_unlock_write_task. A wait for a lock that this process has waits until it is unlocked: there is no TENURE_ERR_DEADLOCK.
+ *
+ * Threads: any.
+ *
+ * Returns TENURE_OK; TENURE_ERR_FOREIGN_KIND when the object is not of a kind for `what`; TENURE_ERR_ARGUMENT.
+ */
+int tenure_wait_set_insert(const struct tenure_wait_set *set,
+                           const struct tenure_object *object,
+                           uint32_t what,
+                           uint64_t tag);
+
+/**
+ * Adds a push to a set: it waits until the queue has room, and pushes a new handle with a copy of the `size` bytes at `data`, which is made now. Otherwise
+ * as tenure_wait_set_insert. Threads: any.
+ *
+ * `data` is readable for `size` bytes.
+ */
+int tenure_wait_set_insert_push(const struct tenure_wait_set *set,
+                                const struct tenure_object *queue,
+                                const void *data,
+                                size_t size,
+                                uint64_t tag);
+
+/**
+ * Adds a wait with a condition variable to a set: it begins in the next tenure_wait_set_take, gives up the mutex, which was taken by a set, waits until
+ * somebody notifies, and takes the mutex again. Until then the mutex is the set's, so the caller changes nothing that it protects; a
+ * wait that is removed leaves the mutex locked if it has not begun, and unlocked if it has. Otherwise as tenure_wait_set_insert; TENURE_ERR_NOT_OWNER when no
+ * set of this process has the mutex. Threads: any.
+ */
+int tenure_wait_set_insert_condvar(const struct tenure_wait_set *set,
+                                   const struct tenure_object *condvar,
+                                   const struct tenure_object *mutex,
+                                   uint64_t tag);
+
+/**
+ * Removes a wait from a set: it has taken nothing, and takes nothing. TENURE_ERR_NOT_FOUND when the set has none with that tag: it was
+ * given to a caller already. Threads: any.
+ */
+int tenure_wait_set_remove(const struct tenure_wait_set *set,
+                           uint64_t tag);
+
+/**
+ * Takes a wait that is done out of a set: `*done` says which it is, and what it has taken. Does not wait. Threads: any.
+ *
+ * Returns TENURE_OK; TENURE_END and a `*done` of zeros when no wait is done. The result of the wait itself is in `done->status`; when that is an error,
+ * tenure_last_error tells it.
+ *
+ * `done` is NULL or writable.
+ */
+int tenure_wait_set_take(const struct tenure_wait_set *set,
+                         struct tenure_wait_done *done);
+
+/**
+ * Unlocks a mutex that a set of this process has taken. Threads: any; TENURE_ERR_NOT_OWNER when none has. Fork: TENURE_ERR_FORKED in a child
+ * of the member's process.
+ */
+int tenure_mutex_unlock_task(const struct tenure_object *mutex);
+
+/** As tenure_mutex_unlock_task; the next owner gets TENURE_ABANDONED, as of tenure_mutex_abandon. Threads, fork: as there. */
+int tenure_mutex_abandon_task(const struct tenure_object *mutex);
+
+/**
+ * Unlocks a read-write lock that a set of this process has taken for writing. Threads: any; TENURE_ERR_NOT_OWNER when none has. Fork:
+ * TENURE_ERR_FORKED in a child of the member's process.
+ */
+int tenure_rwlock_unlock_write_task(const struct tenure_object *rwlock);
+
+/** As tenure_rwlock_unlock_write_task; others get TENURE_ABANDONED, as of tenure_rwlock_abandon. Threads, fork: as there. */
+int tenure_rwlock_abandon_task(const struct tenure_object *rwlock);
+
+/**
+ * As tenure_wait_any, of `count` objects, which may be 0, or until one of `fd_count` descriptors can be read without waiting, has hung up or has
+ * failed: then `*index` is `count` and its place in `fds`, and nothing was read. If several of all these are, it takes the first object. For a wait now and then; an
+ * event loop keeps a wait set.
+ *
+ * Threads, fork, results: as tenure_wait_any.
+ *
+ * `objects` is NULL, with a `count` of 0, or readable for `count` pointers; `fds` likewise for `fd_count` open descriptors, which stay open
+ * until the call returns; `index` is NULL or writable.
+ */
+int tenure_wait_any_or_fd(struct tenure_object *const *objects,
+                          size_t count,
+                          const int *fds,
+                          size_t fd_count,
+                          uint64_t timeout,
+                          size_t *index);
 
 /**
  * Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. The

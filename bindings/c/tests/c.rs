@@ -116,6 +116,11 @@ fn queues_and_maps_in_one_process_and_between_several() {
 }
 
 #[test]
+fn event_loops_wait_for_objects_and_descriptors() {
+    run("tests/c/wait_sets.c", "wait sets: ok");
+}
+
+#[test]
 fn signals_end_interruptible_waits() {
     run("tests/c/signals.c", "signals: ok");
 }

@@ -27,6 +27,7 @@ const SOURCES: &[&str] = &[
     "values.rs",
     "queue.rs",
     "map.rs",
+    "wait_set.rs",
     "process.rs",
     "descriptor.rs",
 ];
