@@ -1,11 +1,12 @@
 //! Locks and events: alone, against another process, and from one process to another and back.
 
 use tenure_subjects::rwlocks::{self, ReadLocks};
+use tenure_subjects::tasks::{AsyncEventFds, How, Notifies, Tasks};
 use tenure_subjects::team::Work;
 use tenure_subjects::waits::{Daemonic, EventFds, Events, Locks, Pthread, Semaphores, Tenured};
 use tenure_subjects::{Outcome, Subject};
 
-use crate::case::{Case, Seat, Workload, processes};
+use crate::case::{Case, Seat, Workload, processes, threads};
 
 macro_rules! everyone {
     ($members:expr, $work:ident) => {
@@ -41,6 +42,19 @@ pub(super) fn all() -> Vec<Workload> {
             "wait/wake-up, processes",
             "one process wakes another and waits to be woken by it; half of the way there and back",
             everyone!(2, there_and_back),
+        ),
+        Workload::new(
+            "wait/wake-up, tasks",
+            "the same, where the one that waits is a task of tokio, or an event loop, or waits for several things; beside a thread that waits, and tokio's own between threads",
+            vec![
+                processes("tenure, tokio", 2, || Tasks::new(How::Tokio), there_and_back),
+                processes("tenure, wait set", 2, || Tasks::new(How::Set), there_and_back),
+                processes("tenure, any of two", 2, || Tasks::new(How::Any), there_and_back),
+                processes("tenure, any or a pipe", 2, || Tasks::new(How::AnyOrFd), there_and_back),
+                processes("tenure, a thread", 2, Tenured::new, there_and_back),
+                processes("eventfd, tokio", 2, AsyncEventFds::new, there_and_back),
+                threads("tokio Notify, threads", 2, Notifies::new, there_and_back),
+            ],
         ),
         Workload::new(
             "wait/read+unlock, members",

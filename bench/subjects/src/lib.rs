@@ -9,6 +9,7 @@
 //! | [`bounds`] | the shared words of tenure's handles and blocks alone: a lower bound |
 //! | `through_c` | tenure through its C interface (feature `c`) |
 //! | [`waits`] | mutexes and events: tenure's, pthread's, POSIX semaphores, eventfds, the daemon's |
+//! | `tasks` | events for tasks: tenure's by futures, sets and descriptors, eventfds and `Notify` on tokio (feature `published`) |
 //! | [`values`] | values of 64 bytes that change: tenure's, a seqlock, a robust mutex over plain words |
 //! | [`rwlocks`] | read-write locks: tenure's and pthread's |
 //! | `queues` | queues: tenure's, crossbeam's, shaq's, POSIX message queues, redis (feature `published`) |
@@ -39,6 +40,8 @@ pub mod shared;
 #[cfg(feature = "published")]
 pub mod slabs;
 pub mod subject;
+#[cfg(feature = "published")]
+pub mod tasks;
 pub mod team;
 pub mod tenured;
 #[cfg(feature = "c")]

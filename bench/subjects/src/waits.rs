@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tenure::{
-    Space, Token,
+    Member, Space, Token,
     sync::{Event, Mutex, Reset},
 };
 
@@ -79,6 +79,15 @@ impl Tenured {
         Ok(Self { space, said: Arc::new(Pages::new(4096)?) })
     }
 
+    /// Joins; the member, and its events.
+    ///
+    /// # Errors
+    /// The errors of tenure.
+    pub fn join_with_events(&self) -> Outcome<(Member, [Event; EVENTS])> {
+        let (member, joined) = self.enter()?;
+        Ok((member, joined.events))
+    }
+
     fn said(&self) -> &Said {
         // SAFETY: zeroes are a valid value, and everything is atomic.
         unsafe { self.said.view() }
@@ -89,6 +98,12 @@ impl Subject for Tenured {
     type Member = TenuredMember;
 
     fn join(&self) -> Outcome<TenuredMember> {
+        Ok(self.enter()?.1)
+    }
+}
+
+impl Tenured {
+    fn enter(&self) -> Outcome<(Member, TenuredMember)> {
         let refused = |error: &dyn std::fmt::Display| Failed::of("waiting", error);
         let member = self.space.join().map_err(|error| refused(&error))?;
         let said = self.said();
@@ -104,7 +119,7 @@ impl Subject for Tenured {
             }
             // Release: publishes the tokens.
             said.state.store(2, Ordering::Release);
-            return Ok(TenuredMember { mutex, events });
+            return Ok((member, TenuredMember { mutex, events }));
         }
         // Acquire: pairs with the Release above.
         while said.state.load(Ordering::Acquire) != 2 {
@@ -116,7 +131,8 @@ impl Subject for Tenured {
         };
         let event = |at| Event::open(&member, token(at)?).map_err(|error| refused(&error));
         let mutex = Mutex::open(&member, token(0)?).map_err(|error| refused(&error))?;
-        Ok(TenuredMember { mutex, events: [event(1)?, event(2)?] })
+        let joined = TenuredMember { mutex, events: [event(1)?, event(2)?] };
+        Ok((member, joined))
     }
 }
 
@@ -385,6 +401,42 @@ impl EventFds {
         };
         Ok(Self { fds: (0..=EVENTS).map(make).collect::<Outcome<_>>()? })
     }
+}
+
+#[cfg(feature = "published")]
+impl EventFds {
+    /// Other descriptors of the same ones, which do not wait.
+    pub(crate) fn duplicates(&self) -> Outcome<Vec<OwnedFd>> {
+        self.fds
+            .iter()
+            .map(|fd| {
+                // SAFETY: a flag of a descriptor of ours.
+                let set = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+                last("fcntl", i64::from(set))?;
+                fd.try_clone().map_err(|error| Failed::of("duplicate", error))
+            })
+            .collect()
+    }
+}
+
+/// Adds one.
+#[cfg(feature = "published")]
+pub(crate) fn give(fd: &OwnedFd) -> Outcome<()> {
+    let number = 1u64;
+    // SAFETY: eight bytes of ours to read.
+    last("write", unsafe { libc::write(fd.as_raw_fd(), (&raw const number).cast(), 8) } as i64)
+}
+
+/// Takes one; false if there is none.
+#[cfg(feature = "published")]
+pub(crate) fn try_take(fd: &OwnedFd) -> Outcome<bool> {
+    let mut number = 0u64;
+    // SAFETY: eight bytes of ours to write.
+    if unsafe { libc::read(fd.as_raw_fd(), (&raw mut number).cast(), 8) } == 8 {
+        return Ok(true);
+    }
+    let error = std::io::Error::last_os_error();
+    if error.kind() == std::io::ErrorKind::WouldBlock { Ok(false) } else { Err(Failed::of("read", error)) }
 }
 
 /// A member of [`EventFds`].
