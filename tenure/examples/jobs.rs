@@ -86,7 +86,7 @@ fn produce(me: &Member) -> Result {
         let mut block = me.alloc(Layout::array::<u8>(100 + number as usize * 7919 % 4901)?)?;
         block[..8].copy_from_slice(&number.to_le_bytes());
         block[8..].fill(number as u8);
-        let job = me.create_with(JOB, block).map_err(|(error, _)| error)?;
+        let job = me.create_with(JOB, block)?;
         queue.push_handle_with(&job, None)?; // waits while the queue is full
         books.next.store(number + 1, Relaxed); // killed before: the job comes twice
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use crate::error::{AllocError, BlockError, CreateError, FreeError};
+use crate::error::{AllocError, BlockError, CreateError, FreeError, Returned};
 use crate::raw::RawBlock;
 use crate::shared::Shared;
 
@@ -129,7 +129,7 @@ impl Block {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
     /// let block = me.alloc(std::alloc::Layout::new::<[u64; 8]>())?;
-    /// let offset = block.pin().map_err(|(error, _)| error)?;
+    /// let offset = block.pin()?;
     /// assert_eq!(space.stats().blocks_pinned, 1);
     /// // SAFETY: no process uses the bytes.
     /// unsafe { me.free_pinned(offset)? };
@@ -138,8 +138,8 @@ impl Block {
     ///
     /// # Errors
     ///
-    /// [`FreeError`] and the block, unchanged.
-    pub fn pin(self) -> Result<u64, (FreeError, Self)> {
+    /// [`FreeError`]; the block is returned, unchanged.
+    pub fn pin(self) -> Result<u64, Returned<FreeError, Self>> {
         let pinned = self
             .shared
             .lease
@@ -152,7 +152,7 @@ impl Block {
                 self.forget();
                 Ok(offset)
             }
-            Err(error) => Err((error, self)),
+            Err(error) => Err(Returned { error, value: self }),
         }
     }
 

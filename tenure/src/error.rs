@@ -25,6 +25,45 @@ pub use {
     segment::{passing::Refusal, process::PidError},
 };
 
+/// A call that would have taken its argument has failed, and gives it back.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let handle = me.create(&7u64)?;
+/// let Err(returned) = me.leave() else { panic!("the handle exists") };
+/// assert_eq!(returned.error.to_string(), "a member cannot leave while handles, blocks or clones of it exist");
+/// drop(handle);
+/// returned.value.leave()?;
+/// # Ok(()) }
+/// ```
+#[must_use]
+pub struct Returned<E, T> {
+    /// Why it has failed.
+    pub error: E,
+    /// The argument, unchanged.
+    pub value: T,
+}
+
+impl<E: std::fmt::Debug, T> std::fmt::Debug for Returned<E, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Returned").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<E: std::fmt::Display, T> std::fmt::Display for Returned<E, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<E: std::error::Error, T> std::error::Error for Returned<E, T> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
 /// The reason why a space was not created or attached. An existing space is unchanged.
 ///
 /// ```

@@ -8,7 +8,7 @@ use tenure_core::LeaseId;
 use tenure_segment::MonitorState;
 
 use crate::block::Block;
-use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError, RecoverError};
+use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError, RecoverError, Returned};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
 use crate::local::Local;
@@ -243,7 +243,7 @@ impl Member {
     /// # let me = space.join()?;
     /// let mut block = me.alloc(std::alloc::Layout::new::<[u8; 100]>())?;
     /// block.fill(7);
-    /// let handle = me.create_with(Kind::raw(1), block).map_err(|(error, _)| error)?;
+    /// let handle = me.create_with(Kind::raw(1), block)?;
     /// assert_eq!(handle.get()?, [7; 100]);
     /// # Ok(()) }
     /// ```
@@ -251,7 +251,7 @@ impl Member {
     /// # Errors
     ///
     /// [`CreateError`] and the block, unchanged.
-    pub fn create_with(&self, kind: Kind, block: Block) -> Result<Handle<Raw>, (CreateError, Block)> {
+    pub fn create_with(&self, kind: Kind, block: Block) -> Result<Handle<Raw>, Returned<CreateError, Block>> {
         let created = self
             .shared
             .lease
@@ -265,7 +265,7 @@ impl Member {
                 block.forget();
                 Ok(self.hand_out(held, kind))
             }
-            Err(error) => Err((error, block)),
+            Err(error) => Err(Returned { error, value: block }),
         }
     }
 
@@ -421,7 +421,7 @@ impl Member {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
-    /// let offset = me.alloc(std::alloc::Layout::new::<[u64; 8]>())?.pin().map_err(|(error, _)| error)?;
+    /// let offset = me.alloc(std::alloc::Layout::new::<[u64; 8]>())?.pin()?;
     /// drop(me);
     /// assert_eq!(space.stats().blocks_pinned, 1); // outlives the member that allocated it
     ///
@@ -510,29 +510,35 @@ impl Member {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// let me = space.join()?;
     /// let handle = me.create(&7u64)?;
-    /// let Err(LeaveError::InUse(me)) = me.leave() else { panic!("the handle exists") };
+    /// let Err(returned) = me.leave() else { panic!("the handle exists") };
+    /// assert!(matches!(returned.error, LeaveError::InUse));
     /// drop(handle);
-    /// me.leave()?;
+    /// returned.value.leave()?;
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
-    /// [`LeaveError::InUse`] with the member while handles, blocks or clones of it exist: references into shared memory may exist too.
+    /// The member is returned. [`LeaveError::InUse`] while handles, blocks or clones of it exist: references into shared memory may exist too.
     /// [`LeaveError::NotMember`] in a forked child.
     ///
     /// # Crash
     ///
     /// The lease stays LIVE until everything is given back. If the process is killed before, recovery gives back the rest.
-    pub fn leave(self) -> Result<(), LeaveError> {
-        self.shared.lease.check()?;
+    pub fn leave(self) -> Result<(), Returned<LeaveError, Self>> {
+        if let Err(error) = self.shared.lease.check() {
+            return Err(Returned { error: error.into(), value: self });
+        }
         match Arc::try_unwrap(self.shared) {
             Ok(mut shared) => {
                 // Before the mapping is out of reach: they may still be about words of it.
                 shared.close_threads();
-                Ok(shared.lease.leave()?)
+                shared.lease.leave().map_err(|error| {
+                    let value = Self { shared: Arc::new(shared) };
+                    Returned { error: error.into(), value }
+                })
             }
-            Err(shared) => Err(LeaveError::InUse(Self { shared })),
+            Err(shared) => Err(Returned { error: LeaveError::InUse, value: Self { shared } }),
         }
     }
 }
@@ -544,7 +550,7 @@ pub enum LeaveError {
     /// This process is a forked child, or the member has left already.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// Handles, blocks or clones of the member exist; drop them first. Contains the member.
-    #[error("{0:?} cannot leave while handles, blocks or clones of it exist")]
-    InUse(Member),
+    /// Handles, blocks or clones of the member exist; drop them first.
+    #[error("a member cannot leave while handles, blocks or clones of it exist")]
+    InUse,
 }

@@ -8,7 +8,7 @@ use std::alloc::Layout;
 
 use tenure::{
     Geometry, Kind, Space, Token,
-    error::{CreateError, OpenHandleError, ScratchError, UseError},
+    error::{CreateError, OpenHandleError, Returned, ScratchError, UseError},
 };
 
 const KIND: Kind = Kind::raw(7);
@@ -192,13 +192,13 @@ fn a_block_of_another_member_does_not_become_a_payload() {
     mine.fill(1);
     for other in [&one, &beside] {
         let theirs = other.alloc(Layout::new::<[u8; 64]>()).unwrap();
-        let (error, theirs) = two.create_with(Kind::raw(1), theirs).map(drop).unwrap_err();
+        let Returned { error, value: theirs } = two.create_with(Kind::raw(1), theirs).map(drop).unwrap_err();
         assert!(
             matches!(error, CreateError::ForeignBlock { offset } if offset == theirs.offset()),
             "{error}"
         );
     }
-    let handle = two.create_with(Kind::raw(1), mine).map_err(|(error, _)| error).unwrap();
+    let handle = two.create_with(Kind::raw(1), mine).unwrap();
     assert_eq!(handle.get().unwrap(), [1; 64]);
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::{Name, Process, die_with_parent, reap, role, say};
 use tenure::{
     Kind, Member, Space,
-    error::{AllocError, CreateError, LeaveError, NotMember, OpenHandleError, UseError},
+    error::{AllocError, CreateError, LeaveError, NotMember, OpenHandleError, Returned, UseError},
 };
 
 const KIND: Kind = Kind::raw(1);
@@ -42,7 +42,7 @@ fn child() {
         assert_eq!(me.trim(), Err(gone));
         assert!(matches!(handle.try_clone(), Err(OpenHandleError::NotMember(no)) if no == gone));
         drop((handle, block));
-        assert!(matches!(me.leave(), Err(LeaveError::NotMember(no)) if no == gone));
+        assert!(matches!(me.leave(), Err(Returned { error: LeaveError::NotMember(no), .. }) if no == gone));
         // The child joins through the space that it inherited.
         let me = space.join().unwrap();
         let opened = me.open_raw(KIND, token).unwrap();
@@ -165,12 +165,16 @@ fn nobody_leaves_while_references_may_exist() {
     let handle = me.create_raw(KIND, b"mine").unwrap();
     let block = me.alloc(Layout::new::<u64>()).unwrap();
     for round in 0..3 {
-        let Err(LeaveError::InUse(still)) = me.leave() else { panic!("left in round {round}") };
+        let Err(Returned { error: LeaveError::InUse, value: still }) = me.leave() else {
+            panic!("left in round {round}")
+        };
         me = still;
         assert_eq!(handle.get().unwrap(), b"mine");
     }
     drop(handle);
-    let Err(LeaveError::InUse(me)) = me.leave() else { panic!("left with a block") };
+    let Err(Returned { error: LeaveError::InUse, value: me }) = me.leave() else {
+        panic!("left with a block")
+    };
     drop(block);
     me.leave().unwrap();
     assert_eq!((space.check().stats.blocks_live(), space.stats().members_live), (0, 0));

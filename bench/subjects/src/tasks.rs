@@ -124,7 +124,11 @@ impl Subject for AsyncEventFds {
     fn join(&self) -> Outcome<AsyncEventFdsMember> {
         let runtime = runtime()?;
         let inside = runtime.enter();
-        let fds = self.0.duplicates()?.into_iter().map(AsyncFd::new).collect::<Result<_, _>>();
+        let register = |fd| {
+            // SAFETY: the descriptor is open as long as the `OwnedFd` in it, which nobody takes out.
+            unsafe { AsyncFd::register(fd) }
+        };
+        let fds = self.0.duplicates()?.into_iter().map(register).collect::<Result<_, _>>();
         drop(inside);
         Ok(AsyncEventFdsMember { fds: fds.map_err(|error| Failed::of("tokio", error))?, runtime })
     }

@@ -69,7 +69,7 @@ pub extern "C" fn tenure_leave(member: *mut tenure_member) -> c_int {
     guard(|| {
         let pointer = member.addr() as u64;
         self::member(member)?.member.check()?;
-        registry::take::<Membership>(pointer)?.free().member.leave()?;
+        registry::take::<Membership>(pointer)?.free().member.leave().map_err(|returned| returned.error)?;
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use tenure::Space;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let me = Space::options().tiny().private()?.join()?;
-    let offset = me.alloc(Layout::new::<[u8; 100]>())?.pin().map_err(|(error, _)| error)?;
+    let offset = me.alloc(Layout::new::<[u8; 100]>())?.pin()?;
     me.free_pinned(offset)?;
     Ok(())
 }

@@ -17,6 +17,7 @@ use rkyv::{Archive, Serialize};
 use tenure::{
     Block, Claim, Handle, Kind, LeaseId, Member, Named, Options, Raw, Space, Token,
     collections::{Entry, Map, MapOptions, Queue},
+    error::Returned,
     file::{Access, Descriptor, FileShare, Sharing},
     process::{Exit, Process, Thread},
     raw::RawBlock,
@@ -531,7 +532,7 @@ impl Program {
             }
             Order::Pin(block) => {
                 let mine = self.blocks.remove(block).ok_or(Fault::NotABlock)?;
-                mine.pin().map_err(|(error, _)| error)?;
+                mine.pin().map_err(|returned| returned.error)?;
                 Ok(Answer::Done)
             }
             Order::FreePinned(block) => {
@@ -625,7 +626,7 @@ impl Driver for Program {
                 }
                 match self.member()?.create_with(Kind::raw(*kind), mine) {
                     Ok(handle) => self.thing(Object::Raw(handle)),
-                    Err((error, mine)) => {
+                    Err(Returned { error, value: mine }) => {
                         self.blocks.insert(mine.offset(), mine);
                         Err(error.into())
                     }

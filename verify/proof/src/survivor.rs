@@ -521,7 +521,7 @@ pub(crate) fn everything(me: &Member, local: &mut Local<'_>, size: Size, leeway:
         }
     }
     if let Some(block) = taken(me.alloc(layout(48)), may_fail) {
-        let pinned = block.pin().map_err(|(error, _)| error).unwrap();
+        let pinned = block.pin().unwrap();
         // SAFETY: it is ours by agreement, and nobody uses its bytes any more.
         unsafe { me.free_pinned(pinned) }.unwrap();
     }

@@ -70,7 +70,7 @@ impl From<LeaveError> for Fault {
     fn from(error: LeaveError) -> Self {
         match error {
             LeaveError::NotMember(error) => error.into(),
-            LeaveError::InUse(_) => Self::InUse,
+            LeaveError::InUse => Self::InUse,
             error => other(error),
         }
     }

@@ -312,7 +312,7 @@ fn pin(stage: &Stage<'_>) {
 
 fn free_pinned(stage: &Stage<'_>) {
     let me = stage.join();
-    let pinned = me.alloc(layout(100)).unwrap().pin().map_err(|(error, _)| error).unwrap();
+    let pinned = me.alloc(layout(100)).unwrap().pin().unwrap();
     stage.begin();
     let freed = unsafe { me.free_pinned(pinned) };
     stage.end();

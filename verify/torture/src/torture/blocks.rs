@@ -264,7 +264,7 @@ impl Hands<'_> {
         let (seat, incarnation) = (self.home.orders.seat as u64, self.home.orders.incarnation);
         let label = Label { seat, incarnation: if leak { u64::MAX } else { incarnation }, key: choice.key };
         label.write(&mut block);
-        let offset = block.pin().map_err(|(error, _)| (Wrong::Refused, format!("cannot pin: {error}")))?;
+        let offset = block.pin().map_err(|error| (Wrong::Refused, format!("cannot pin: {error}")))?;
         let memory = Memory::Pinned(RawBlock { offset, len });
         if !leak {
             self.pins.push(Chunk { space, memory, align: 8, key: choice.key });

@@ -101,7 +101,7 @@ pub fn run(orders: Orders) -> Result<(), Failed> {
     }
     drop(local);
     if orders.negative_control == Some(NegativeControl::Forget) {
-        member.alloc(Layout::new::<u64>())?.pin().map_err(|(error, _)| error)?;
+        member.alloc(Layout::new::<u64>())?.pin()?;
     }
     account(&member, &replayer, &mut counters);
     member.leave()?;
