@@ -46,12 +46,13 @@ from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p,
 from . import _library
 from ._errors import *  # noqa: F403
 from ._errors import Closed, Error, ForkedChild, Interrupted, NotFound, QueueEmpty, QueueFull, Timeout, check, leave
-from ._library import library
+from ._library import library, native, quick
 from ._objects import (  # noqa: F401
     _INTERRUPTIBLE,
     _OR_OPEN,
     LOCKED,
     VERSIONED,
+    Condvar,
     Descriptor,
     Event,
     Exit,
@@ -60,6 +61,7 @@ from ._objects import (  # noqa: F401
     Map,
     Mutex,
     Object,
+    Permits,
     Process,
     RwLock,
     Semaphore,
@@ -100,6 +102,9 @@ Monitor = namedtuple("Monitor", "state reason")
 Monitor.__doc__ = """Whether a member is notified of deaths: "running", "degraded" (late), "failed" or "off", and why."""
 
 __version__ = library.tenure_version().decode()
+
+NATIVE = native is not None
+"""Whether the short calls are made by the extension of C: otherwise all are made by ctypes, more slowly."""
 
 
 def _options(
@@ -486,6 +491,14 @@ class Member(_Opaque):
         flags = _OR_OPEN if or_open else 0
         return Semaphore._make(library.tenure_semaphore_create, self, _text(name), flags, count, maximum)
 
+    def condvar(self, name=None, *, or_open=False):
+        """Creates a Condvar; with `or_open` opens the one of that name, if there is one."""
+        return Condvar._make(library.tenure_condvar_create, self, _text(name), _OR_OPEN if or_open else 0)
+
+    def permits(self, total, name=None, *, or_open=False):
+        """Creates Permits: so many, 1 to 65536. With `or_open` those of that name are opened, if there are some, however many."""
+        return Permits._make(library.tenure_permits_create, self, _text(name), _OR_OPEN if or_open else 0, total)
+
     def process(self, number=0, name=None, *, or_open=False):
         """Creates a Process of the process that has that number now; 0 is this one. With `or_open` a process of that name
         is opened instead, even if it has another number."""
@@ -805,6 +818,7 @@ class QueueClaim(Handle):
             self._member = None
 
 
+@quick
 class Queue(Object):
     """A bounded queue between threads of any processes: first in, first out. What is in it outlives the process that put it there.
 
