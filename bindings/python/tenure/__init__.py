@@ -251,8 +251,9 @@ class Space(_Opaque):
         leave(kind, self.close, Closed)
 
     def __del__(self):
-        # The library knows whether it is open.
-        library.tenure_space_close(self._pointer)
+        # The library knows whether it is open. At the end of the interpreter it is gone.
+        if library is not None:
+            library.tenure_space_close(self._pointer)
 
     def fileno(self):
         """The file descriptor to pass to other processes; it stays the space's."""
@@ -398,7 +399,7 @@ class Member(_Opaque):
             held._member = None
 
     def __del__(self):
-        if not hasattr(self, "_idle"):
+        if not hasattr(self, "_idle") or library is None:
             return
         if sys.getrefcount(self) > _References.dropped:
             # Part of a cycle, whose other parts may still use the memory: when they are gone, see `_leave_late`.

@@ -373,10 +373,12 @@ library, native = _load()
 NativeObject = object if native is None else native.Object
 
 
-def quick(kind):
+def quick(kind, of=None):
     """For classes: with the short calls of the extension before those of Python, if it is there. Where both have a method, that of the
-    extension tries once, and calls the other one if that was not enough."""
-    methods = getattr(native, kind.__name__, None)
+    extension tries once, and calls the other one if that was not enough. `of` is the extension's name for the kind; `_plain` is the class
+    without the extension, to be derived from."""
+    kind._plain = kind
+    methods = getattr(native, of or kind.__name__, None)
     if methods is None:
         return kind
     return type(kind.__name__, (methods, kind), {"__doc__": kind.__doc__, "__module__": kind.__module__})

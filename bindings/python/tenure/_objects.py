@@ -122,8 +122,8 @@ class Object(NativeObject):
         check(library.tenure_object_close(self._pointer))
 
     def __del__(self):
-        # The library knows whether it is open, and that a forked child is not the member.
-        if hasattr(self, "_pointer"):
+        # The library knows whether it is open, and that a forked child is not the member. At the end of the interpreter it is gone.
+        if hasattr(self, "_pointer") and library is not None:
             library.tenure_object_close(self._pointer)
 
 
