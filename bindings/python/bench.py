@@ -1,6 +1,6 @@
 """Times short calls of tenure beside those of multiprocessing, interleaved, and prints a table: nanoseconds for a pair of calls.
 
-    PYTHONPATH=bindings/python python3 bindings/python/bench.py [ROUNDS]
+    python3 bindings/python/bench.py [ROUNDS]       # with the package installed; otherwise with the sources here, without the extension
 
 Each number is the median of the rounds; in a round each subject runs once, in an order of its own. What is timed is a loop in a function
 of Python, so that a call of an empty function is shown as well. One thread, nothing is contended.
@@ -13,8 +13,11 @@ import sys
 import time
 from typing import Callable, Dict, List
 
-import tenure
-import tenure.multiprocessing
+# A package that is installed, or in PYTHONPATH, goes before the sources beside this file.
+sys.path.append(sys.path.pop(0))
+
+import tenure  # noqa: E402
+import tenure.multiprocessing  # noqa: E402
 
 REPEATS = 5000
 KIND = 7

@@ -61,8 +61,8 @@ typedef struct {
     unsigned long long pointer;
     /* Of mutexes and read-write locks: whether the owner before went without unlocking. */
     char abandoned;
-    /* Of permits: a list of those that this object has. */
-    PyObject *numbers;
+    /* Of permits: one that this object has, or 0. Python has a list of the others. */
+    unsigned long long number;
 } Object;
 
 static object of(PyObject *self) { return (object)((Object *)self)->pointer; }
@@ -236,36 +236,24 @@ METHOD(Semaphore, exit)
 /* Acquires a permit and notes it: 1, or 0 if there was none, or -1 to be done in Python. */
 static int permit(PyObject *self)
 {
-    PyObject *numbers = ((Object *)self)->numbers, *note;
+    Object *it = (Object *)self;
     uint64_t number;
-    if (!numbers)
+    if (it->number)
         return -1;
     int status = tenure_permits_acquire(of(self), 0, 0, &number);
     if (status != OK)
         return status == TIMED_OUT ? 0 : -1;
-    note = PyLong_FromUnsignedLongLong(number);
-    if (!note || PyList_Append(numbers, note)) {
-        PyErr_Clear();
-        Py_XDECREF(note);
-        tenure_permits_give_back(of(self), number);
-        return -1;
-    }
-    Py_DECREF(note);
+    it->number = number;
     return 1;
 }
 
-/* Gives back the permit that was noted last: 1, or 0 to be done in Python. */
+/* Gives back the permit that `permit` noted: 1, or 0 to be done in Python. */
 static int give_back(PyObject *self)
 {
-    PyObject *numbers = ((Object *)self)->numbers;
-    Py_ssize_t last = numbers ? PyList_Size(numbers) - 1 : -1;
-    if (last < 0)
+    Object *it = (Object *)self;
+    if (!it->number || tenure_permits_give_back(of(self), it->number) != OK)
         return 0;
-    uint64_t number = PyLong_AsUnsignedLongLong(PyList_GetItem(numbers, last));
-    if (tenure_permits_give_back(of(self), number) != OK)
-        return 0;
-    if (PyList_SetSlice(numbers, last, last + 1, NULL))
-        PyErr_Clear();
+    it->number = 0;
     return 1;
 }
 
@@ -439,7 +427,6 @@ static int Map_contains(PyObject *self, PyObject *key)
 static void dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    Py_CLEAR(((Object *)self)->numbers);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
 }
@@ -453,7 +440,7 @@ static PyMemberDef told[] = {
     {NULL},
 };
 static PyMemberDef noted[] = {
-    {"_numbers", T_OBJECT_EX, offsetof(Object, numbers), 0, NULL},
+    {"_number", T_ULONGLONG, offsetof(Object, number), 0, NULL},
     {NULL},
 };
 static PyMethodDef mutex[] = {

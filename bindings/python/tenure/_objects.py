@@ -424,9 +424,12 @@ class Permits(Object):
     of threading.BoundedSemaphore; what one process acquired another one cannot release: that is a Semaphore. wait_any takes none.
     """
 
+    _number = 0
+    """A permit that this object has by a call of the extension, or 0."""
+
     def __init__(self, member, pointer, opened=False):
         super().__init__(member, pointer, opened)
-        # Those that this object has.
+        # The others that it has.
         self._numbers = []
 
     def acquire(self, blocking=True, timeout=None):
@@ -454,8 +457,8 @@ class Permits(Object):
         try:
             number = self._numbers.pop()
         except IndexError:
-            # Of no permit.
-            number = 0
+            # 0 is of no permit: the library says what is wrong.
+            number, self._number = self._number, 0
         check(library.tenure_permits_give_back(self._pointer, number))
 
     def __enter__(self):
@@ -467,7 +470,10 @@ class Permits(Object):
 
     def _forked(self):
         # They are the parent's.
-        self._numbers = []
+        self._number, self._numbers = 0, []
+
+    def _has_any(self):
+        return bool(self._number or self._numbers)
 
     def _counts(self):
         available, total = c_uint32(), c_uint32()
@@ -852,14 +858,18 @@ class Map(_Closing, Object):
 
     def setdefault(self, key, value, *, ttl=None):
         """The value of a key, which is the given one if it had none, then for `ttl` seconds; None is for ever."""
-        key, value, time, inserted = _bytes(key), _bytes(value), _time_to_live(ttl), c_int()
-        insert = library.tenure_map_insert_new_for
+        key, value = _bytes(key), _bytes(value)
         while True:
-            check(insert(self._pointer, key, len(key), value, len(value), time, byref(inserted)))
-            found = value if inserted.value else self.get(key)
+            found = value if self.add(key, value, ttl=ttl) else self.get(key)
             # None: it was removed, or has expired, in the meantime.
             if found is not None:
                 return found
+
+    def add(self, key, value, *, ttl=None):
+        """Sets the value of a key if it has none, then for `ttl` seconds; None is for ever. Returns whether it had none."""
+        key, value, time, inserted = _bytes(key), _bytes(value), _time_to_live(ttl), c_int()
+        check(library.tenure_map_insert_new_for(self._pointer, key, len(key), value, len(value), time, byref(inserted)))
+        return bool(inserted.value)
 
     def compare_exchange(self, key, expected, value):
         """Makes `value` the value of a key if it is `expected`; None is no value. Returns whether it was. A value that replaces another one

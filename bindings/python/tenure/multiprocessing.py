@@ -323,7 +323,7 @@ class Lock(_Owned):
         return _as(_LockCalls, member.open_object(self._token))
 
     def _is_mine(self) -> bool:
-        return bool(self._open()._numbers)
+        return self._open()._has_any()
 
     def __repr__(self) -> str:
         owner = "None" if self._open().available else _process_name() if self._is_mine() else "SomeOtherProcess"
@@ -431,7 +431,7 @@ class Event(_Shared):
         return self._open().wait(timeout)
 
     def __repr__(self) -> str:
-        return f"<Event {'set' if self.is_set() else 'unset'}>"
+        return f"<Event at {id(self):#x} {'set' if self.is_set() else 'unset'}>"
 
 
 class Condition(_Shared):
