@@ -46,7 +46,7 @@ from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p,
 from . import _library
 from ._errors import *  # noqa: F403
 from ._errors import Closed, Error, ForkedChild, Interrupted, NotFound, QueueEmpty, QueueFull, Timeout, check, leave
-from ._library import library, native, quick
+from ._library import library, native, quick, quick_call
 from ._objects import (  # noqa: F401
     _INTERRUPTIBLE,
     _OR_OPEN,
@@ -86,6 +86,10 @@ Name.__doc__ = """A name in use: of an object, where `kind` is its class's name,
 
 Membership = namedtuple("Membership", "lease pid alive")
 Membership.__doc__ = """A member: its lease, its process, and False if it is dead and not recovered yet."""
+
+# Of the list of idle locals, and the arguments of the call.
+_quick_create, _quick_open, _quick_close = (quick_call(name) for name in ("create", "open", "close"))
+_quick_alloc, _quick_free = quick_call("alloc"), quick_call("free")
 
 _SYSTEM_KIND = 1 << 62
 _OBJECTS = {1: "Mutex", 2: "Event", 3: "Event", 4: "Semaphore", 5: "Process", 6: "Thread", 7: "Descriptor"}
@@ -449,8 +453,12 @@ class Member(_Opaque):
 
         With a name that something has NameTaken is raised; with `or_open` that is opened instead.
         """
-        found = _library.Handle()
         data = bytes(data)
+        if name is None:
+            quickly = _quick_create(self._idle, kind, data)
+            if quickly is not None:
+                return Handle(self, kind, _library.Handle(*quickly))
+        found = _library.Handle()
         if name is None:
             self._call(library.tenure_create, kind, data, len(data), byref(found))
         else:
@@ -470,6 +478,9 @@ class Member(_Opaque):
 
     def open(self, kind, token):
         """Opens a handle of `kind` by its token, or by its name: afterwards this process holds it once more."""
+        quickly = _quick_open(self._idle, kind, token)
+        if quickly is not None:
+            return Handle(self, kind, _library.Handle(*quickly))
         found = _library.Handle()
         if isinstance(token, str):
             self._call(library.tenure_open_named, _text(token), kind, byref(found))
@@ -574,6 +585,9 @@ class Member(_Opaque):
 
     def alloc(self, size, align=0):
         """Allocates zeroed memory."""
+        quickly = _quick_alloc(self._idle, size, align)
+        if quickly is not None:
+            return Block(self, _library.Block(*quickly), align)
         found = _library.Block()
         self._call(library.tenure_alloc_zeroed, size, align, byref(found))
         return Block(self, found, align)
@@ -687,7 +701,9 @@ class Handle(_Held):
 
     def close(self):
         """Gives it back."""
-        self._end()._call(library.tenure_close, self.token)
+        member = self._end()
+        if not _quick_close(member._idle, self.token):
+            member._call(library.tenure_close, self.token)
         self._member = None
 
     def word(self, position=0):
@@ -1045,7 +1061,9 @@ class Block(_Held):
 
     def close(self):
         """Frees it."""
-        self._end()._call(library.tenure_free, self.offset)
+        member = self._end()
+        if not _quick_free(member._idle, self.offset):
+            member._call(library.tenure_free, self.offset)
         self._member = None
 
     def pin(self):

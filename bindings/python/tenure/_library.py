@@ -382,3 +382,8 @@ def quick(kind, of=None):
     if methods is None:
         return kind
     return type(kind.__name__, (methods, kind), {"__doc__": kind.__doc__, "__module__": kind.__module__})
+
+
+def quick_call(name):
+    """A function of the extension that tries a call with a local: see there. Without it, one that always answers None: do it by ctypes."""
+    return getattr(native, name, lambda *_: None)

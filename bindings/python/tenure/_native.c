@@ -21,6 +21,9 @@
 /* As in tenure.h; the tests compare them. */
 enum { OK = 0, ABANDONED = 1, NOT_FOUND = -9, TIMED_OUT = -30 };
 
+/* More bytes than these are left to Python, which lets other threads run meanwhile. */
+enum { SHORT = 1 << 16 };
+
 /* Objects of the library are numbers in the size of a pointer. */
 typedef uintptr_t object;
 typedef struct {
@@ -28,10 +31,20 @@ typedef struct {
     void *data;
     size_t size;
 } handle;
+typedef struct {
+    uint64_t offset;
+    void *data;
+    size_t size;
+} block;
 
 /* The functions of the library that are called here. Their types are those of tenure.h. */
 #define FUNCTIONS(X) \
     X(tenure_wait, (object, uint64_t)) \
+    X(tenure_create, (object, uint32_t, const void *, size_t, handle *)) \
+    X(tenure_open, (object, uint32_t, uint64_t, handle *)) \
+    X(tenure_close, (object, uint64_t)) \
+    X(tenure_alloc_zeroed, (object, size_t, size_t, block *)) \
+    X(tenure_free, (object, uint64_t)) \
     X(tenure_mutex_unlock, (object)) \
     X(tenure_event_set, (object)) \
     X(tenure_event_reset, (object, int *)) \
@@ -326,14 +339,14 @@ METHOD(RwLock, release_write)
     return IN_PYTHON(RwLock, "release_write");
 }
 
-/* The bytes of an object, if it is one of exactly that class. */
+/* The bytes of an object, if it is one of exactly that class, and short. */
 static int bytes_of(PyObject *it, const char **data, size_t *size)
 {
     if (!PyBytes_CheckExact(it))
         return 0;
     *data = PyBytes_AsString(it);
     *size = (size_t)PyBytes_Size(it);
-    return 1;
+    return *size <= SHORT;
 }
 
 METHOD(Queue, put)
@@ -422,6 +435,94 @@ static int Map_contains(PyObject *self, PyObject *key)
     is = result ? PyObject_IsTrue(result) : -1;
     Py_XDECREF(result);
     return is;
+}
+
+/*
+ * Handles and blocks: functions of the list of idle locals of a member, and the arguments of the call. None is for "do it in Python": that
+ * takes a local out of the list, or opens one. Here it stays in: nobody else runs meanwhile, since the interpreter's lock is kept.
+ */
+static int local_of(PyObject *idle, object *local)
+{
+    Py_ssize_t last = PyList_Check(idle) ? PyList_Size(idle) - 1 : -1;
+    if (last < 0)
+        return 0;
+    *local = (object)PyLong_AsVoidPtr(PyList_GetItem(idle, last));
+    return 1;
+}
+
+/* A number of at most so much. */
+static int number_of(PyObject *it, uint64_t most, uint64_t *to)
+{
+    if (!PyLong_CheckExact(it))
+        return 0;
+    *to = PyLong_AsUnsignedLongLong(it);
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+        return 0;
+    }
+    return *to <= most;
+}
+
+#define QUICK(name) static PyObject *quick_##name(PyObject *module, PyObject *const *args, Py_ssize_t count)
+#define FOUND(first, found) Py_BuildValue("KKn", (unsigned long long)(first), (unsigned long long)(uintptr_t)(found).data, (Py_ssize_t)(found).size)
+
+QUICK(create)
+{
+    (void)module;
+    object local;
+    uint64_t kind;
+    const char *data;
+    size_t size;
+    handle found;
+    if (count == 3 && local_of(args[0], &local) && number_of(args[1], UINT32_MAX, &kind) && bytes_of(args[2], &data, &size) &&
+        tenure_create(local, (uint32_t)kind, data, size, &found) == OK)
+        return FOUND(found.token, found);
+    return none();
+}
+
+QUICK(open)
+{
+    (void)module;
+    object local;
+    uint64_t kind, token;
+    handle found;
+    if (count == 3 && local_of(args[0], &local) && number_of(args[1], UINT32_MAX, &kind) && number_of(args[2], UINT64_MAX, &token) &&
+        tenure_open(local, (uint32_t)kind, token, &found) == OK)
+        return FOUND(found.token, found);
+    return none();
+}
+
+QUICK(alloc)
+{
+    (void)module;
+    object local;
+    uint64_t size, align;
+    block found;
+    if (count == 3 && local_of(args[0], &local) && number_of(args[1], SHORT, &size) && number_of(args[2], SHORT, &align) &&
+        tenure_alloc_zeroed(local, size, align, &found) == OK)
+        return FOUND(found.offset, found);
+    return none();
+}
+
+static PyObject *given_back(int (*call)(object, uint64_t), PyObject *const *args, Py_ssize_t count)
+{
+    object local;
+    uint64_t what;
+    if (count == 2 && local_of(args[0], &local) && number_of(args[1], UINT64_MAX, &what) && call(local, what) == OK)
+        Py_RETURN_TRUE;
+    return none();
+}
+
+QUICK(close)
+{
+    (void)module;
+    return given_back(tenure_close, args, count);
+}
+
+QUICK(free)
+{
+    (void)module;
+    return given_back(tenure_free, args, count);
 }
 
 static void dealloc(PyObject *self)
@@ -551,7 +652,16 @@ static PyObject *bind(PyObject *module, PyObject *address_of)
     return none();
 }
 
-static PyMethodDef of_module[] = {{"bind", bind, METH_O, NULL}, {NULL}};
+#define QUICK_ENTRY(name) {#name, (PyCFunction)(void (*)(void))quick_##name, METH_FASTCALL, NULL}
+static PyMethodDef of_module[] = {
+    {"bind", bind, METH_O, NULL},
+    QUICK_ENTRY(create),
+    QUICK_ENTRY(open),
+    QUICK_ENTRY(alloc),
+    QUICK_ENTRY(close),
+    QUICK_ENTRY(free),
+    {NULL},
+};
 
 static int fill(PyObject *module)
 {

@@ -82,8 +82,8 @@ class Header(unittest.TestCase):
         odd = {"TIMED_OUT": "ERR_TIMEOUT", "NOT_FOUND": "ERR_NOT_FOUND"}
         for ours, number in re.findall(r"(\w+) = (-?\d+)", ours):
             self.assertEqual(numbers[odd.get(ours, ours)], number)
-        kinds = {"object": "void *", "handle *": "struct tenure_handle *"}
-        plain = lambda kind: kind.replace("const ", "").replace(" ", "").replace("structtenure_object*", "void*")  # noqa: E731
+        kinds = {"object": "void *", "handle *": "struct tenure_handle *", "block *": "struct tenure_block *"}
+        plain = lambda kind: kind.replace("const ", "").replace(" ", "").replace("structtenure_object*", "void*").replace("structtenure_local*", "void*")  # noqa: E731
         found = dict(re.findall(r"\b(tenure_\w+)\(([^)]*)\);", self.text))
         functions = re.findall(r"X\((\w+), \((.*?)\)\)", source)
         self.assertGreater(len(functions), 15)
@@ -275,6 +275,28 @@ class One(Case):
                 other.block_at(offset, None)
             with self.assertRaises(tenure.AlreadyFree):
                 me.free_pinned(offset)
+            self.unharmed(space)
+
+    @on_every_backend
+    def test_sizes_short_and_long(self, space):
+        # The extension leaves long ones to ctypes.
+        with space.join() as me:
+            for size in (0, 1, 1024, 1025, 65535, 65536, 65537, 200_000):
+                data = os.urandom(size)
+                with me.create(KIND, data) as handle, me.open(KIND, handle.token) as again:
+                    self.assertEqual((bytes(handle.data), bytes(again.data)), (data, data))
+                with me.alloc(size or 1) as block:
+                    self.assertEqual(bytes(block.data[:size]), bytes(size))
+            self.unharmed(space)
+        with tenure.Space.open(backend=tenure.PRIVATE, container_slots=128) as space, space.join() as me:
+            jobs, notes = me.queue(KIND, 8), me.map(64)
+            for size in (0, 1, 1024, 1025, 65535, 65536, 65537, 200_000):
+                data = os.urandom(size)
+                jobs.put(data)
+                notes[b"key"] = data
+                self.assertEqual((jobs.get(), notes[b"key"], notes.get(b"key")), (data,) * 3)
+            for it in (jobs, notes):
+                it.close()
             self.unharmed(space)
 
     @on_every_backend
