@@ -7,7 +7,8 @@
     multiprocessing.Process(target=work, args=(lock, jobs)).start()
 
 Lock, RLock, Semaphore, BoundedSemaphore, Event, Condition and Queue are called, answer, fail and are passed to a Process as those of
-`multiprocessing`, with every start method. Everything else of `multiprocessing` is found here as well and is the same object there.
+`multiprocessing`, with every start method. Everything else of `multiprocessing` is found here as well and is the same object there: also the
+contexts, whose Lock() and so on are not ours.
 
 What differs:
 
@@ -18,6 +19,7 @@ What differs:
 - What was put into a Queue is there when `put` returns, also if the process ends right after; what cannot be pickled raises there. A process
   that is killed in `get` or `put` harms no other one. Without a `maxsize` the first 4096 elements are in shared memory, and those after them in
   the process that puts them, until there is room.
+- At most 256 wait for a Condition at a time.
 - A Condition is notified only by a process that lives long enough: who is killed after a change and before the notification notifies nobody.
 
 SharedMemory is that of `multiprocessing.shared_memory` itself: arrays made over it have to work in forked children, where blocks of tenure are
@@ -116,7 +118,8 @@ class _Shared:
     def __init__(self, make: Callable[[Member], Object]) -> None:
         _let_go()
         self._home = _home()
-        self._object = make(self._home.member)
+        # None in a forked child that has not opened it yet.
+        self._object: Any = make(self._home.member)
         self._token = self._object.token
         self._began()
 
@@ -138,20 +141,20 @@ class _Shared:
 
     def _open(self) -> Any:
         """Opens everything that a forked child inherited, unless that was done; the object."""
-        if self in _unopened:
+        if self._object is None:
             _open_all()
-            if self in _unopened:
+            if self._object is None:
                 # It failed: says why.
                 self._open_here()
         return self._object
 
     def _open_here(self) -> None:
         self._object = self._make(self._home.member)
-        _unopened.discard(self)
         self._ready()
 
     def __getstate__(self):
         _context.assert_spawning(self)
+        self._open()
         # The parent has it open at least as long as it has the process.
         kept = vars(_context.get_spawning_popen()).setdefault("_tenure", [])
         kept.append(self)
@@ -171,8 +174,7 @@ class _Shared:
 
 
 _live: "weakref.WeakSet[_Shared]" = weakref.WeakSet()
-# In a forked child: what it has not opened yet, and its ends of the pipes below.
-_unopened: "weakref.WeakSet[_Shared]" = weakref.WeakSet()
+# In a forked child that has not opened all that it inherited: its ends of the pipes below.
 _writers: List[int] = []
 # In a parent: what a child may still open, as long as the child has the other end of the pipe.
 _kept: List[Tuple[int, List[Object]]] = []
@@ -219,14 +221,15 @@ def _in_child() -> None:
     if mine is not None:
         _writers.append(mine)
     for it in _live:
-        _unopened.add(it)
+        it._object = None
         it._unready()
 
 
 def _open_all() -> None:
-    for it in list(_unopened):
+    for it in list(_live):
         try:
-            it._open_here()
+            if it._object is None:
+                it._open_here()
         except Error:
             # Said when it is used.
             pass
@@ -346,7 +349,7 @@ class RLock(_Owned):
     @property
     def abandoned(self) -> bool:
         """For the owner: whether the owner before went without releasing it."""
-        return self._object.abandoned
+        return self._open().abandoned
 
     def _is_mine(self) -> bool:
         return self._open().owner == (self._object._member.lease & 255, threading.get_native_id())
@@ -491,17 +494,17 @@ class Condition(_Shared):
         assert self._lock._is_mine(), "must acquire() condition before using wait()"
         event = self._home.member.event()
         self._enter(event.token.to_bytes(8, "little"))
-        count, told = self._lock._release_all(), False
+        count, told, failed = self._lock._release_all(), False, True
         try:
-            told = event.wait(timeout)
+            told, failed = event.wait(timeout), False
         finally:
             for _ in range(count):
                 self._lock.acquire()
             # Notified after the time, or after an exception, and before we had the lock again.
             late = not told and event.is_set()
             event.close()
-            if late and timeout is None:
-                # There was an exception: another one is to have the notification.
+            if late and failed:
+                # Another one is to have the notification.
                 self.notify()
         return told or late
 
