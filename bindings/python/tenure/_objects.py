@@ -468,10 +468,6 @@ class Permits(Object):
     def __exit__(self, kind, *_):
         leave(kind, self.release, ForkedChild)
 
-    def _forked(self):
-        # They are the parent's.
-        self._number, self._numbers = 0, []
-
     def _has_any(self):
         return bool(self._number or self._numbers)
 

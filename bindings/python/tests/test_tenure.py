@@ -295,6 +295,7 @@ class One(Case):
                 jobs.put(data)
                 notes[b"key"] = data
                 self.assertEqual((jobs.get(), notes[b"key"], notes.get(b"key")), (data,) * 3)
+                self.assertEqual((jobs.qsize(), jobs.claimed), (0, 0))
             for it in (jobs, notes):
                 it.close()
             self.unharmed(space)
@@ -1136,6 +1137,9 @@ class One(Case):
             third.leave()
             with lock.read() as abandoned:
                 self.assertTrue(abandoned and lock.abandoned)
+            self.assertFalse(theirs.abandoned)
+            self.assertTrue(theirs.acquire_read() and theirs.abandoned)
+            theirs.release_read()
             with theirs.write() as abandoned:
                 self.assertTrue(abandoned and theirs.abandoned)
             with theirs.write() as abandoned:
@@ -1904,6 +1908,8 @@ class Several(Case):
                 with mutex:
                     self.signalled(lambda limit=limit: changed.wait(mutex, limit), changed.notify_all)
                     self.assertEqual(mutex.owner[0], me.lease & 255)
+                    # A handler that raises nothing: the wait ends as well, since something may have changed meanwhile.
+                    self.signalled(lambda limit=limit: self.assertIs(changed.wait(mutex, limit), True), lambda: None, raises=False)
             for it in (permits, owned, changed):
                 it.close()
             self.assertTrue(set_already.is_set())
