@@ -89,7 +89,9 @@ fn the_python_package_installed() {
         command.current_dir(folder.path()).env_remove("PYTHONPATH").env_remove("TENURE_LIBRARY");
         command
     };
-    succeed(in_it("pip").args(["install", "--no-index", "--no-deps", "--disable-pip-version-check"]).arg(wheel));
+    succeed(
+        in_it("pip").args(["install", "--no-index", "--no-deps", "--disable-pip-version-check"]).arg(wheel),
+    );
     let printed = succeed(in_it("python").arg(package().join("examples/two_processes.py")));
     let expected = "results: {'milk': 'MILK', 'tea': 'TEA'}\nthe lock's last owner was killed: True\n";
     assert_eq!(printed, expected);

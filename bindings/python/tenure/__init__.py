@@ -41,7 +41,7 @@ import os
 import sys
 import weakref
 from collections import namedtuple
-from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer, string_at
+from ctypes import byref, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer, string_at
 
 from . import _library
 from ._errors import *  # noqa: F403
@@ -336,7 +336,7 @@ def _mapped(member, data, size):
     """Memory of the space. It keeps the member, which has it mapped, as long as views of it exist."""
     if not size:
         return bytearray()
-    memory = (c_char * size).from_address(data)
+    memory = _library.array(size).from_address(data)
     memory.member = member
     return memory
 

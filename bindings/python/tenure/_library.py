@@ -1,11 +1,18 @@
 """libtenure by ctypes: its types and functions as tenure.h has them. The tests compare the two."""
 
 import ctypes
+import functools
 import os
 from ctypes import POINTER, Structure, c_char, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 from operator import index
 
 ABI_VERSION = 4
+
+
+@functools.lru_cache(maxsize=256)
+def array(size):
+    """The type of so many bytes. ctypes forgets a type when nothing is of it any more, and making one takes longer than most calls."""
+    return c_char * size
 
 
 def _range(kind):

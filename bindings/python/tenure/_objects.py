@@ -4,7 +4,7 @@ import time
 import weakref
 from _thread import get_ident
 from collections import namedtuple
-from ctypes import addressof, byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer, string_at
+from ctypes import addressof, byref, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer, string_at
 from sys import getrefcount
 
 from . import _library
@@ -623,7 +623,7 @@ class Locked(Value):
         return True
 
     def _bytes_at(self, address):
-        memory = (c_char * self.size).from_address(address)
+        memory = _library.array(self.size).from_address(address)
         # Views of it keep it open.
         memory.of = self
         return memory
@@ -935,7 +935,7 @@ class Map(_Closing, Object):
         entry = _Entry(self._member, pointer.value)
         if not size.value:
             return memoryview(b"")
-        memory = (c_char * size.value).from_address(data.value)
+        memory = _library.array(size.value).from_address(data.value)
         # Views of it keep it open.
         memory.entry = entry
         view = memoryview(memory).cast("B").toreadonly()
