@@ -665,6 +665,11 @@ static PyMethodDef of_module[] = {
 
 static int fill(PyObject *module)
 {
+    /* The types and the functions are those of the process: other interpreters in it use ctypes. */
+    if (Mutex) {
+        PyErr_SetString(PyExc_ImportError, "the extension serves one interpreter of a process");
+        return -1;
+    }
     PyObject *base = PyType_FromSpec(&object_spec);
     if (!base || PyModule_AddObjectRef(module, "Object", base))
         return -1;
