@@ -41,17 +41,18 @@ import os
 import sys
 import weakref
 from collections import namedtuple
-from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer, string_at
+from ctypes import byref, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer, string_at
 
 from . import _library
 from ._errors import *  # noqa: F403
 from ._errors import Closed, Error, ForkedChild, Interrupted, NotFound, QueueEmpty, QueueFull, Timeout, check, leave
-from ._library import library
+from ._library import library, native, quick, quick_call
 from ._objects import (  # noqa: F401
     _INTERRUPTIBLE,
     _OR_OPEN,
     LOCKED,
     VERSIONED,
+    Condvar,
     Descriptor,
     Event,
     Exit,
@@ -60,6 +61,7 @@ from ._objects import (  # noqa: F401
     Map,
     Mutex,
     Object,
+    Permits,
     Process,
     RwLock,
     Semaphore,
@@ -85,6 +87,10 @@ Name.__doc__ = """A name in use: of an object, where `kind` is its class's name,
 Membership = namedtuple("Membership", "lease pid alive")
 Membership.__doc__ = """A member: its lease, its process, and False if it is dead and not recovered yet."""
 
+# Of the list of idle locals, and the arguments of the call.
+_quick_create, _quick_open, _quick_close = (quick_call(name) for name in ("create", "open", "close"))
+_quick_alloc, _quick_free = quick_call("alloc"), quick_call("free")
+
 _SYSTEM_KIND = 1 << 62
 _OBJECTS = {1: "Mutex", 2: "Event", 3: "Event", 4: "Semaphore", 5: "Process", 6: "Thread", 7: "Descriptor"}
 _OBJECTS |= {9: "Locked", 10: "Versioned", 11: "RwLock", 14: "Shared", 16: "Map", 17: "Queue"}
@@ -100,6 +106,9 @@ Monitor = namedtuple("Monitor", "state reason")
 Monitor.__doc__ = """Whether a member is notified of deaths: "running", "degraded" (late), "failed" or "off", and why."""
 
 __version__ = library.tenure_version().decode()
+
+NATIVE = native is not None
+"""Whether the short calls are made by the extension of C: otherwise all are made by ctypes, more slowly."""
 
 
 def _options(
@@ -246,8 +255,9 @@ class Space(_Opaque):
         leave(kind, self.close, Closed)
 
     def __del__(self):
-        # The library knows whether it is open.
-        library.tenure_space_close(self._pointer)
+        # The library knows whether it is open. At the end of the interpreter it is gone.
+        if library is not None:
+            library.tenure_space_close(self._pointer)
 
     def fileno(self):
         """The file descriptor to pass to other processes; it stays the space's."""
@@ -326,7 +336,7 @@ def _mapped(member, data, size):
     """Memory of the space. It keeps the member, which has it mapped, as long as views of it exist."""
     if not size:
         return bytearray()
-    memory = (c_char * size).from_address(data)
+    memory = _library.array(size).from_address(data)
     memory.member = member
     return memory
 
@@ -393,7 +403,7 @@ class Member(_Opaque):
             held._member = None
 
     def __del__(self):
-        if not hasattr(self, "_idle"):
+        if not hasattr(self, "_idle") or library is None:
             return
         if sys.getrefcount(self) > _References.dropped:
             # Part of a cycle, whose other parts may still use the memory: when they are gone, see `_leave_late`.
@@ -443,8 +453,12 @@ class Member(_Opaque):
 
         With a name that something has NameTaken is raised; with `or_open` that is opened instead.
         """
-        found = _library.Handle()
         data = bytes(data)
+        if name is None:
+            quickly = _quick_create(self._idle, kind, data)
+            if quickly is not None:
+                return Handle(self, kind, _library.Handle(*quickly))
+        found = _library.Handle()
         if name is None:
             self._call(library.tenure_create, kind, data, len(data), byref(found))
         else:
@@ -464,6 +478,9 @@ class Member(_Opaque):
 
     def open(self, kind, token):
         """Opens a handle of `kind` by its token, or by its name: afterwards this process holds it once more."""
+        quickly = _quick_open(self._idle, kind, token)
+        if quickly is not None:
+            return Handle(self, kind, _library.Handle(*quickly))
         found = _library.Handle()
         if isinstance(token, str):
             self._call(library.tenure_open_named, _text(token), kind, byref(found))
@@ -485,6 +502,14 @@ class Member(_Opaque):
         """Creates a Semaphore."""
         flags = _OR_OPEN if or_open else 0
         return Semaphore._make(library.tenure_semaphore_create, self, _text(name), flags, count, maximum)
+
+    def condvar(self, name=None, *, or_open=False):
+        """Creates a Condvar; with `or_open` opens the one of that name, if there is one."""
+        return Condvar._make(library.tenure_condvar_create, self, _text(name), _OR_OPEN if or_open else 0)
+
+    def permits(self, total, name=None, *, or_open=False):
+        """Creates Permits: so many, 1 to 65536. With `or_open` those of that name are opened, if there are some, however many."""
+        return Permits._make(library.tenure_permits_create, self, _text(name), _OR_OPEN if or_open else 0, total)
 
     def process(self, number=0, name=None, *, or_open=False):
         """Creates a Process of the process that has that number now; 0 is this one. With `or_open` a process of that name
@@ -560,6 +585,9 @@ class Member(_Opaque):
 
     def alloc(self, size, align=0):
         """Allocates zeroed memory."""
+        quickly = _quick_alloc(self._idle, size, align)
+        if quickly is not None:
+            return Block(self, _library.Block(*quickly), align)
         found = _library.Block()
         self._call(library.tenure_alloc_zeroed, size, align, byref(found))
         return Block(self, found, align)
@@ -673,7 +701,9 @@ class Handle(_Held):
 
     def close(self):
         """Gives it back."""
-        self._end()._call(library.tenure_close, self.token)
+        member = self._end()
+        if not _quick_close(member._idle, self.token):
+            member._call(library.tenure_close, self.token)
         self._member = None
 
     def word(self, position=0):
@@ -805,6 +835,7 @@ class QueueClaim(Handle):
             self._member = None
 
 
+@quick
 class Queue(Object):
     """A bounded queue between threads of any processes: first in, first out. What is in it outlives the process that put it there.
 
@@ -1030,7 +1061,9 @@ class Block(_Held):
 
     def close(self):
         """Frees it."""
-        self._end()._call(library.tenure_free, self.offset)
+        member = self._end()
+        if not _quick_free(member._idle, self.offset):
+            member._call(library.tenure_free, self.offset)
         self._member = None
 
     def pin(self):

@@ -1,11 +1,18 @@
 """libtenure by ctypes: its types and functions as tenure.h has them. The tests compare the two."""
 
 import ctypes
+import functools
 import os
 from ctypes import POINTER, Structure, c_char, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 from operator import index
 
 ABI_VERSION = 4
+
+
+@functools.lru_cache(maxsize=256)
+def array(size):
+    """The type of so many bytes. ctypes forgets a type when nothing is of it any more, and making one takes longer than most calls."""
+    return c_char * size
 
 
 def _range(kind):
@@ -328,8 +335,15 @@ class _Functions:
     """The functions of the library, as attributes."""
 
 
+def _file():
+    """The library: that of TENURE_LIBRARY, or the one inside the package, as wheels have it, or the one that the linker finds."""
+    named = f"libtenure.so.{ABI_VERSION}"
+    inside = os.path.join(os.path.dirname(__file__), named)
+    return os.environ.get("TENURE_LIBRARY") or (inside if os.path.exists(inside) else named)
+
+
 def _load():
-    file = os.environ.get("TENURE_LIBRARY", f"libtenure.so.{ABI_VERSION}")
+    file = _file()
     try:
         library = ctypes.CDLL(file)
     except OSError as error:
@@ -347,7 +361,36 @@ def _load():
     found = library.tenure_abi_version()
     if found != ABI_VERSION:
         raise ImportError(f"{file}: expected ABI version {ABI_VERSION}, found {found}")
-    return functions
+    return functions, _extension(library)
 
 
-library = _load()
+def _extension(library):
+    """The module of C that has the short calls, or None: it is optional. TENURE_NATIVE=0 leaves it aside."""
+    if os.environ.get("TENURE_NATIVE") == "0":
+        return None
+    try:
+        from . import _native
+    except ImportError:
+        return None
+    _native.bind(lambda name: ctypes.cast(getattr(library, name), c_void_p).value)
+    return _native
+
+
+library, native = _load()
+NativeObject = object if native is None else native.Object
+
+
+def quick(kind, of=None):
+    """For classes: with the short calls of the extension before those of Python, if it is there. Where both have a method, that of the
+    extension tries once, and calls the other one if that was not enough. `of` is the extension's name for the kind; `_plain` is the class
+    without the extension, to be derived from."""
+    kind._plain = kind
+    methods = getattr(native, of or kind.__name__, None)
+    if methods is None:
+        return kind
+    return type(kind.__name__, (methods, kind), {"__doc__": kind.__doc__, "__module__": kind.__module__})
+
+
+def quick_call(name):
+    """A function of the extension that tries a call with a local: see there. Without it, one that always answers None: do it by ctypes."""
+    return getattr(native, name, lambda *_: None)

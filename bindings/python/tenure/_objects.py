@@ -1,15 +1,15 @@
-"""Mutexes, read-write locks, events, semaphores, processes, threads, descriptors, values, maps: objects, most of them with a token."""
+"""Mutexes, read-write locks, condition variables, events, semaphores, permits, processes, threads, descriptors, values, maps: objects, most of them with a token."""
 
 import time
 import weakref
 from _thread import get_ident
 from collections import namedtuple
-from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer, string_at
+from ctypes import addressof, byref, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer, string_at
 from sys import getrefcount
 
 from . import _library
-from ._errors import Buffer, Closed, Error, ForeignKind, ForkedChild, Interrupted, NotFound, NotOwner, Sharing, Timeout, check, leave
-from ._library import library
+from ._errors import Buffer, Closed, Error, ForeignKind, ForkedChild, Interrupted, NotFound, NotOwner, Sharing, System, Timeout, check, leave
+from ._library import NativeObject, library, quick
 
 _ABANDONED = 1
 _OPENED = 2
@@ -73,7 +73,7 @@ def listed(function, pointer, structure):
     return found[: count.value]
 
 
-class Object:
+class Object(NativeObject):
     """An open object of a member. Closing it gives it back; so does dropping the last reference to it."""
 
     def __init__(self, member, pointer, opened=False):
@@ -122,8 +122,8 @@ class Object:
         check(library.tenure_object_close(self._pointer))
 
     def __del__(self):
-        # The library knows whether it is open, and that a forked child is not the member.
-        if hasattr(self, "_pointer"):
+        # The library knows whether it is open, and that a forked child is not the member. At the end of the interpreter it is gone.
+        if hasattr(self, "_pointer") and library is not None:
             library.tenure_object_close(self._pointer)
 
 
@@ -159,6 +159,7 @@ class Waitable(Object):
         """Undoes a wait that took it."""
 
 
+@quick
 class Mutex(Waitable):
     """Mutual exclusion between threads of any processes, which survives the death of its owner.
 
@@ -181,6 +182,14 @@ class Mutex(Waitable):
 
     def _give_back(self, abandoned):
         check((library.tenure_mutex_abandon if abandoned else library.tenure_mutex_unlock)(self._pointer))
+
+    def _giving_up(self):
+        """Called before a condition variable gives it up; the result is for `_has_again`."""
+
+    def _has_again(self, _, status):
+        """Called after it."""
+        if status is not None and status >= 0:
+            self.abandoned = status == _ABANDONED
 
     def _about(self):
         owner = self.owner
@@ -214,6 +223,7 @@ class Mutex(Waitable):
         return {0: None, -1: False}.get(owned.value, (lease.value, thread.value))
 
 
+@quick
 class RwLock(Object):
     """Any number of readers, or one writer, between threads of any processes. A reader that dies keeps nobody waiting.
 
@@ -291,6 +301,48 @@ class _Locking:
         leave(kind, lambda: check(self._functions[1](self._of._pointer)), ForkedChild)
 
 
+class Condvar(_Closing, Object):
+    """To wait, with a mutex or a Locked value, for what another thread of any process will change under that lock.
+
+        with mutex:
+            while not ready():              # look again after each wait
+                changed.wait(mutex)
+
+        with mutex:                         # in another process
+            make_ready()
+            changed.notify_all()
+
+    When a process dies that has the condition variable open, all that wait return: it may have changed something and notified nobody.
+    """
+
+    def wait(self, lock, timeout=None):
+        """Gives up `lock`, a Mutex or a Locked that this thread has locked once, sleeps until somebody notifies, for at most so many
+        seconds, and locks it again, however long that takes. False if the time is over, otherwise True: look then whether what you wait for is
+        there, since nobody need have notified. Whether the lock's last owner went without unlocking is in `abandoned`, and in `damaged`.
+
+        A signal handler that runs during the wait ends it: with True, or with the handler's exception. The lock is locked then as well. Slices
+        of the `data` of a Locked must be released before, and `data` be asked for anew. Raises NotOwner; Deadlock, for a recursive mutex that
+        is locked more than once: it is unlocked once then."""
+        if not isinstance(lock, (Mutex, Locked)):
+            raise TypeError(f"a condition variable waits with a Mutex or a Locked, not with a {type(lock).__name__}")
+        flags, limit = _limit(timeout)
+        before, status = lock._giving_up(), None
+        try:
+            status = library.tenure_condvar_wait(self._pointer, lock._pointer, flags | _INTERRUPTIBLE, limit)
+        finally:
+            lock._has_again(before, status)
+        if status == Timeout.status:
+            return False
+        if status != Interrupted.status:
+            check(status)
+        return True
+
+    def notify_all(self):
+        """Wakes all that wait. The caller may have the lock or not; it has changed before, under the lock, what they wait for."""
+        check(library.tenure_condvar_notify(self._pointer))
+
+
+@quick
 class Event(_Closing, Waitable):
     """One thread signals an event, others wait for it."""
 
@@ -321,6 +373,7 @@ class Event(_Closing, Waitable):
         return "set" if self.is_set() else "not set"
 
 
+@quick
 class Semaphore(Waitable):
     """A count that waiters take from. `with semaphore:` takes one and gives it back."""
 
@@ -360,6 +413,80 @@ class Semaphore(Waitable):
     @property
     def maximum(self):
         """The maximum of the count."""
+        return self._counts()[1]
+
+
+@quick
+class Permits(Object):
+    """A fixed number of permits that processes own: a semaphore that loses none. `with permits:` takes one and gives it back.
+
+    Those of a process that dies, leaves, or closes its last object of them come back by themselves. `acquire` and `release` are as those
+    of threading.BoundedSemaphore; what one process acquired another one cannot release: that is a Semaphore. wait_any takes none.
+    """
+
+    _number = 0
+    """A permit that this object has by a call of the extension, or 0."""
+
+    def __init__(self, member, pointer, opened=False):
+        super().__init__(member, pointer, opened)
+        # The others that it has.
+        self._numbers = []
+
+    def acquire(self, blocking=True, timeout=None):
+        """Takes a permit, as threading.BoundedSemaphore.acquire: True, or False if there was none in time."""
+        flags, limit = _limit(_seconds(blocking, timeout))
+        # The library stores it before the call returns: an exception of a signal handler may come before `status` is.
+        number, status = c_uint64(), Interrupted.status
+        try:
+            while status == Interrupted.status:
+                status = library.tenure_permits_acquire(self._pointer, flags | _INTERRUPTIBLE, limit, byref(number))
+            if status == Timeout.status:
+                return False
+            check(status)
+            self._numbers.append(number.value)
+        except BaseException:
+            if number.value:
+                if number.value in self._numbers:
+                    self._numbers.remove(number.value)
+                library.tenure_permits_give_back(self._pointer, number.value)
+            raise
+        return True
+
+    def release(self):
+        """Gives back a permit that this object has; in any thread. Raises NotOwner."""
+        try:
+            number = self._numbers.pop()
+        except IndexError:
+            # 0 is of no permit: the library says what is wrong.
+            number, self._number = self._number, 0
+        check(library.tenure_permits_give_back(self._pointer, number))
+
+    def __enter__(self):
+        self.acquire()
+        return self
+
+    def __exit__(self, kind, *_):
+        leave(kind, self.release, ForkedChild)
+
+    def _has_any(self):
+        return bool(self._number or self._numbers)
+
+    def _counts(self):
+        available, total = c_uint32(), c_uint32()
+        check(library.tenure_permits_count(self._pointer, byref(available), byref(total)))
+        return available.value, total.value
+
+    def _about(self):
+        return "{} of {}".format(*self._counts())
+
+    @property
+    def available(self):
+        """How many are free at the moment."""
+        return self._counts()[0]
+
+    @property
+    def total(self):
+        """How many there are; their creator decided that."""
         return self._counts()[1]
 
 
@@ -487,16 +614,37 @@ class Locked(Value):
             if status == Timeout.status:
                 return False
             damaged = check(status) == _DAMAGED
-            memory = (c_char * self.size).from_address(data.value)
-            # Views of it keep it open.
-            memory.of = self
-            self.damaged, self._memory, self._owner = damaged, memory, get_ident()
+            self.damaged, self._memory, self._owner = damaged, self._bytes_at(data.value), get_ident()
         except BaseException:
             if data.value:
                 self._memory = self._owner = None
                 library.tenure_locked_unlock(self._pointer)
             raise
         return True
+
+    def _bytes_at(self, address):
+        memory = _library.array(self.size).from_address(address)
+        # Views of it keep it open.
+        memory.of = self
+        return memory
+
+    def _giving_up(self):
+        """Called before a condition variable gives it up; the result is for `_has_again`. Another thread may lock this object meanwhile."""
+        if self._owner != get_ident():
+            raise NotOwner("the value is not locked by this thread")
+        self._release()
+        address = addressof(self._memory)
+        self._memory = self._owner = None
+        return address
+
+    def _has_again(self, address, status):
+        """Called after it. A value stays where it is."""
+        if status == System.status:
+            # The one failure that leaves it given up.
+            return
+        self._memory, self._owner = self._bytes_at(address), get_ident()
+        if status is not None and (status >= 0 or status in (Timeout.status, Interrupted.status)):
+            self.damaged = status == _DAMAGED
 
     @property
     def data(self):
@@ -622,6 +770,7 @@ class _Iteration(Object):
         library.tenure_object_close(self._pointer)
 
 
+@quick
 class Map(_Closing, Object):
     """A map from bytes to bytes, without a lock. What is in it belongs to it, and outlives the process that put it there.
 
@@ -705,14 +854,18 @@ class Map(_Closing, Object):
 
     def setdefault(self, key, value, *, ttl=None):
         """The value of a key, which is the given one if it had none, then for `ttl` seconds; None is for ever."""
-        key, value, time, inserted = _bytes(key), _bytes(value), _time_to_live(ttl), c_int()
-        insert = library.tenure_map_insert_new_for
+        key, value = _bytes(key), _bytes(value)
         while True:
-            check(insert(self._pointer, key, len(key), value, len(value), time, byref(inserted)))
-            found = value if inserted.value else self.get(key)
+            found = value if self.add(key, value, ttl=ttl) else self.get(key)
             # None: it was removed, or has expired, in the meantime.
             if found is not None:
                 return found
+
+    def add(self, key, value, *, ttl=None):
+        """Sets the value of a key if it has none, then for `ttl` seconds; None is for ever. Returns whether it had none."""
+        key, value, time, inserted = _bytes(key), _bytes(value), _time_to_live(ttl), c_int()
+        check(library.tenure_map_insert_new_for(self._pointer, key, len(key), value, len(value), time, byref(inserted)))
+        return bool(inserted.value)
 
     def compare_exchange(self, key, expected, value):
         """Makes `value` the value of a key if it is `expected`; None is no value. Returns whether it was. A value that replaces another one
@@ -782,7 +935,7 @@ class Map(_Closing, Object):
         entry = _Entry(self._member, pointer.value)
         if not size.value:
             return memoryview(b"")
-        memory = (c_char * size.value).from_address(data.value)
+        memory = _library.array(size.value).from_address(data.value)
         # Views of it keep it open.
         memory.entry = entry
         view = memoryview(memory).cast("B").toreadonly()
@@ -804,6 +957,7 @@ def _optional(data):
 
 
 _KINDS = {1: Mutex, 2: Event, 3: Event, 4: Semaphore, 5: Process, 6: Thread, 7: Descriptor, 11: RwLock, 16: Map}
+_KINDS |= {19: Condvar, 20: Permits}
 
 
 def open_object(member, what):

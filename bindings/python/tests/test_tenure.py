@@ -72,6 +72,26 @@ class Header(unittest.TestCase):
             count = 0 if arguments.strip() == "void" else arguments.count(",") + 1
             self.assertEqual(count, len(known[function]), function)
 
+    def test_the_extension(self):
+        source = pathlib.Path(tenure.__file__).with_name("_native.c")
+        if not source.exists():
+            source = HEADER.parents[2] / "python" / "tenure" / "_native.c"
+        source = source.read_text()
+        numbers = dict(re.findall(r"TENURE_(\w+) = (-?\d+)", self.text))
+        ours = re.search(r"enum \{ (.*?) \}", source).group(1)
+        odd = {"TIMED_OUT": "ERR_TIMEOUT", "NOT_FOUND": "ERR_NOT_FOUND"}
+        for ours, number in re.findall(r"(\w+) = (-?\d+)", ours):
+            self.assertEqual(numbers[odd.get(ours, ours)], number)
+        kinds = {"object": "void *", "handle *": "struct tenure_handle *", "block *": "struct tenure_block *"}
+        plain = lambda kind: kind.replace("const ", "").replace(" ", "").replace("structtenure_object*", "void*").replace("structtenure_local*", "void*")  # noqa: E731
+        found = dict(re.findall(r"\b(tenure_\w+)\(([^)]*)\);", self.text))
+        functions = re.findall(r"X\((\w+), \((.*?)\)\)", source)
+        self.assertGreater(len(functions), 15)
+        for function, arguments in functions:
+            theirs = [re.sub(r"\b\w+$", "", it.strip()) for it in found[function].split(",")]
+            ours = [kinds.get(it, it) for it in arguments.split(", ")]
+            self.assertEqual([plain(it) for it in theirs], [plain(it) for it in ours], function)
+
     def test_structures(self):
         widths = {"int32_t": 4, "uint32_t": 4, "uint64_t": 8, "size_t": 8, "void *": 8, "char": 1}
         for structure, ours in _library.STRUCTURES.items():
@@ -255,6 +275,29 @@ class One(Case):
                 other.block_at(offset, None)
             with self.assertRaises(tenure.AlreadyFree):
                 me.free_pinned(offset)
+            self.unharmed(space)
+
+    @on_every_backend
+    def test_sizes_short_and_long(self, space):
+        # The extension leaves long ones to ctypes.
+        with space.join() as me:
+            for size in (0, 1, 1024, 1025, 65535, 65536, 65537, 200_000):
+                data = os.urandom(size)
+                with me.create(KIND, data) as handle, me.open(KIND, handle.token) as again:
+                    self.assertEqual((bytes(handle.data), bytes(again.data)), (data, data))
+                with me.alloc(size or 1) as block:
+                    self.assertEqual(bytes(block.data[:size]), bytes(size))
+            self.unharmed(space)
+        with tenure.Space.open(backend=tenure.PRIVATE, container_slots=128) as space, space.join() as me:
+            jobs, notes = me.queue(KIND, 8), me.map(64)
+            for size in (0, 1, 1024, 1025, 65535, 65536, 65537, 200_000):
+                data = os.urandom(size)
+                jobs.put(data)
+                notes[b"key"] = data
+                self.assertEqual((jobs.get(), notes[b"key"], notes.get(b"key")), (data,) * 3)
+                self.assertEqual((jobs.qsize(), jobs.claimed), (0, 0))
+            for it in (jobs, notes):
+                it.close()
             self.unharmed(space)
 
     @on_every_backend
@@ -1094,12 +1137,128 @@ class One(Case):
             third.leave()
             with lock.read() as abandoned:
                 self.assertTrue(abandoned and lock.abandoned)
+            self.assertFalse(theirs.abandoned)
+            self.assertTrue(theirs.acquire_read() and theirs.abandoned)
+            theirs.release_read()
             with theirs.write() as abandoned:
                 self.assertTrue(abandoned and theirs.abandoned)
             with theirs.write() as abandoned:
                 self.assertFalse(abandoned or theirs.abandoned)
             for it in (lock, theirs):
                 it.close()
+
+    @on_every_backend
+    def test_condition_variables(self, space):
+        with space.join() as me, space.join() as other:
+            mutex, changed = me.mutex(), me.condvar("changed")
+            self.assertTrue(me.condvar("changed", or_open=True).opened)
+            self.assertEqual([it.kind for it in space.names], ["Condvar"])
+            theirs = other.open_object("changed")
+            self.assertIsInstance(theirs, tenure.Condvar)
+            told, waiting = [], threading.Event()
+
+            def waits():
+                with mutex:
+                    waiting.set()
+                    while not told:
+                        self.assertTrue(changed.wait(mutex))
+                    told.append(mutex.owner is not None)
+
+            thread = threading.Thread(target=waits)
+            thread.start()
+            waiting.wait()
+            # It has given the mutex up, or this would wait for ever.
+            with mutex:
+                told.append(None)
+            theirs.notify_all()
+            thread.join()
+            self.assertEqual(told, [None, True])
+            with mutex:
+                self.assertIs(changed.wait(mutex, 0.001), False)
+                self.assertEqual(mutex.owner[0], me.lease & 255)
+            with self.assertRaises(tenure.NotOwner):
+                changed.wait(mutex)
+            for wrong in (changed, None):
+                with self.assertRaises(TypeError):
+                    changed.wait(wrong)
+            recursive = me.mutex(recursive=True)
+            with recursive, self.assertRaises(tenure.Deadlock):
+                recursive.acquire()
+                changed.wait(recursive)
+            # Given up once by the wait that failed, once by the end of `with`.
+            self.assertIsNone(recursive.owner)
+            del recursive
+
+            value = me.locked(9, b"abc")
+            with value:
+                part = value.data[1:]
+                with self.assertRaises(BufferError):
+                    changed.wait(value, 0.001)
+                part.release()
+                self.assertIs(changed.wait(value, 0.001), False)
+                self.assertEqual((bytes(value.data), value.damaged), (b"abc", False))
+            with self.assertRaises(tenure.NotOwner):
+                changed.wait(value)
+            # Another thread locks the same object during the wait.
+            waiting.clear()
+
+            def changes():
+                waiting.wait()
+                with value:
+                    value.data[0] += 1
+                changed.notify_all()
+
+            thread = threading.Thread(target=changes)
+            with value:
+                thread.start()
+                waiting.set()
+                while value.data[0] == ord("a"):
+                    self.assertTrue(changed.wait(value))
+                self.assertEqual(bytes(value.data), b"bbc")
+            thread.join()
+            for it in (mutex, value, changed, theirs):
+                it.close()
+            with self.assertRaises(tenure.Closed):
+                changed.notify_all()
+            self.unharmed(space)
+
+    @on_every_backend
+    def test_permits(self, space):
+        with space.join() as me, space.join() as other:
+            permits = me.permits(2, "connections")
+            self.assertTrue(me.permits(7, "connections", or_open=True).opened)
+            self.assertEqual(space.names[0].kind, "Permits")
+            theirs = other.open_object("connections")
+            self.assertIsInstance(theirs, tenure.Permits)
+            with permits as it:
+                self.assertIs(it, permits)
+                self.assertEqual((permits.available, permits.total), (1, 2))
+                self.assertIn("1 of 2", repr(permits))
+                self.assertIs(theirs.acquire(), True)
+                self.assertIs(permits.acquire(blocking=False), False)
+                self.assertIs(permits.acquire(False), False)
+                self.assertIs(permits.acquire(timeout=0.001), False)
+                for wrong in ({"blocking": False, "timeout": 1}, {"timeout": -2}):
+                    with self.assertRaises(ValueError):
+                        permits.acquire(**wrong)
+            with self.assertRaises(tenure.NotOwner):
+                permits.release()
+            # In any thread of the process.
+            permits.acquire()
+            thread = threading.Thread(target=permits.release)
+            thread.start()
+            thread.join()
+            self.assertEqual(permits.available, 1)
+            # What a member has comes back when it closes its last object of them.
+            theirs.close()
+            self.assertEqual(permits.available, 2)
+            for wrong in (0, 65537):
+                with self.assertRaises(tenure.Argument):
+                    me.permits(wrong)
+            permits.close()
+            with self.assertRaises(tenure.Closed):
+                permits.acquire()
+            self.unharmed(space)
 
     def test_a_forked_child_has_no_claim_and_no_lock(self):
         with tenure.Space.open(backend=tenure.ANONYMOUS, slots=1) as space, space.join() as me:
@@ -1189,6 +1348,26 @@ def work_on(space_name, connection):
     with jobs.claim() as job, index.write():
         jobs.put(b"its")
         notes[b"killed"] = bytes(job.data)
+        connection.send(None)
+        connection.recv()
+
+
+def turn(space_name, connection):
+    """Takes turns with another process, by a condition variable, and ends with the lock and a permit."""
+    die_with_parent()
+    me = tenure.Space.attach(space_name).join()
+    value, changed, permits = me.open_locked(9, "turn"), me.open_object("changed"), me.open_object("permits")
+    permits.acquire()
+    with value:
+        for _ in range(100):
+            while value.data[0] != 1:
+                changed.wait(value)
+            value.data[0] = 0
+            changed.notify_all()
+    # Until then the other one wants the lock back.
+    connection.recv()
+    with value:
+        value.data[0] = 2
         connection.send(None)
         connection.recv()
 
@@ -1294,6 +1473,38 @@ class Several(Case):
                 me.recover()
             self.unharmed(space)
 
+    def test_turns_and_what_a_killed_process_had(self):
+        space = self.named("turns")
+        with space.join() as me:
+            value, changed, permits = me.locked(9, 1, "turn"), me.condvar("changed"), me.permits(2, "permits")
+            context = multiprocessing.get_context("spawn")
+            ours, theirs = context.Pipe()
+            child = context.Process(target=turn, args=(name("turns"), theirs), daemon=True)
+            child.start()
+            theirs.close()
+            self.addCleanup(child.kill)
+            with value:
+                for _ in range(100):
+                    value.data[0] = 1
+                    changed.notify_all()
+                    while value.data[0] == 1:
+                        changed.wait(value)
+            permits.acquire()
+            self.assertIs(permits.acquire(blocking=False), False)
+            ours.send(None)
+            ours.recv()
+            child.kill()
+            # Its permit comes back, and so does the lock, with what it had made of the value.
+            self.assertIs(permits.acquire(), True)
+            with value:
+                self.assertEqual((value.damaged, value.data[0]), (True, 2))
+            child.join()
+            for it in (value, changed, permits):
+                it.close()
+            while space.stats["members_live"] > 1:
+                me.recover()
+            self.unharmed(space)
+
     def test_a_forked_child_has_no_queue_no_map_and_no_lock(self):
         space = self.named("forked", container_slots=128)
         with space.join() as me:
@@ -1393,26 +1604,36 @@ class Several(Case):
         class Stop(Exception):
             pass
 
-        names = ("tenure_queue_claim", "tenure_rwlock_read_with", "tenure_rwlock_write_with")
+        names = ("tenure_queue_claim", "tenure_rwlock_read_with", "tenure_rwlock_write_with", "tenure_permits_acquire")
         before = {name: getattr(_library.library, name) for name in names}
 
-        def stopped(function):
-            def call(*arguments):
-                status = function(*arguments)
-                if status >= 0:
-                    # As a handler does that runs when the call has returned.
-                    raise Stop
-                return status
+        with tenure.Space.open(backend=tenure.MEMFD, container_slots=64) as space, space.join() as me, space.join() as other:
+            jobs, index, permits = me.queue(KIND, 8), me.rwlock(), me.permits(1)
+            their_jobs, theirs, their_permits = (other.open_queue(KIND, jobs.token), *(other.open_object(it.token) for it in (index, permits)))
 
-            return call
+            def stopped(function):
+                def call(*arguments):
+                    # Only now it is there, so that the extension did not find it.
+                    if not jobs.qsize():
+                        their_jobs.put(b"job")
+                    for release in (theirs.release_write, their_permits.release):
+                        try:
+                            release()
+                        except tenure.NotOwner:
+                            pass
+                    status = function(*arguments)
+                    if status >= 0:
+                        # As a handler does that runs when the call has returned.
+                        raise Stop
+                    return status
 
-        with tenure.Space.open(backend=tenure.MEMFD, container_slots=64) as space, space.join() as me:
-            jobs, index = me.queue(KIND, 8), me.rwlock()
-            jobs.put(b"job")
+                return call
+
             for name, function in before.items():
                 setattr(_library.library, name, stopped(function))
             try:
                 reading, writing = index.read(), index.write()
+                found, number = _library.Handle(), ctypes.c_uint64()
                 for call in (
                     jobs.get,
                     jobs.get_handle,
@@ -1421,10 +1642,20 @@ class Several(Case):
                     index.acquire_write,
                     reading.__enter__,
                     writing.__enter__,
+                    permits.acquire,
+                    permits.__enter__,
                 ):
+                    if jobs.qsize():
+                        before["tenure_queue_claim"](their_jobs._pointer, 0, 0, ctypes.byref(found))
+                        tenure._objects.check(_library.library.tenure_queue_ack(their_jobs._pointer, found.token))
+                    before["tenure_rwlock_write_with"](theirs._pointer, 0, 0, None)
+                    before["tenure_permits_acquire"](their_permits._pointer, 0, 0, ctypes.byref(number))
+                    their_permits._numbers.append(number.value)
                     with self.assertRaises(Stop):
                         call()
-                    self.assertEqual((jobs.qsize(), jobs.claimed), (1, 0))
+                    self.assertEqual((jobs.qsize(), jobs.claimed, permits.available), (1, 0, 1))
+                    with self.assertRaises(tenure.NotOwner):
+                        permits.release()
                     with self.assertRaises(tenure.NotOwner):
                         index.release_read()
                     with self.assertRaises(tenure.NotOwner):
@@ -1663,6 +1894,24 @@ class Several(Case):
             self.signalled(thread.wait, lambda: thread.reaped(0))
             self.signalled(lambda: tenure.wait_any([event, semaphore, process]), event.set)
             self.signalled(lambda: tenure.wait_all([set_already, event]), event.set)
+            permits, changed = me.permits(1), me.condvar()
+            owned = other.open_object(permits.token)
+            for wait in (permits.acquire, permits.__enter__, lambda: permits.acquire(timeout=60)):
+                owned.acquire()
+                self.signalled(wait, owned.release)
+                self.assertEqual(permits.available, 0)
+                owned.release()
+            owned.acquire()
+            self.signalled(permits.acquire, owned.release, raises=False)
+            permits.release()
+            for limit in (None, 60):
+                with mutex:
+                    self.signalled(lambda limit=limit: changed.wait(mutex, limit), changed.notify_all)
+                    self.assertEqual(mutex.owner[0], me.lease & 255)
+                    # A handler that raises nothing: the wait ends as well, since something may have changed meanwhile.
+                    self.signalled(lambda limit=limit: self.assertIs(changed.wait(mutex, limit), True), lambda: None, raises=False)
+            for it in (permits, owned, changed):
+                it.close()
             self.assertTrue(set_already.is_set())
             self.assertFalse(event.is_set())
             # A handler that raises nothing: the wait goes on.
@@ -1679,38 +1928,52 @@ class Several(Case):
 
         wait_with = _library.library.tenure_wait_with
 
-        def stopped(*arguments):
-            status = wait_with(*arguments)
-            if status >= 0:
-                # As a handler does that runs when the call has returned.
-                raise Stop
-            return status
-
         with tenure.Space.open(backend=tenure.MEMFD) as space, space.join() as me, space.join() as other:
-            event, manual = me.event(signalled=True), me.event(manual=True, signalled=True)
-            semaphore, mutex, process = me.semaphore(3, 9), me.mutex(), me.process()
+            event, manual = me.event(), me.event(manual=True)
+            semaphore, mutex, process = me.semaphore(0, 9), me.mutex(), me.process()
             abandoned = me.mutex()
-            theirs = other.open_object(abandoned.token)
-            theirs.acquire()
-            theirs.close()
+            their_mutex = other.open_object(mutex.token)
             process.reaped(0)
             every = [event, manual, semaphore, mutex, abandoned, process]
-            _library.library.tenure_wait_with = stopped
-            try:
-                for call in (
-                    *(it.wait for it in every),
-                    mutex.__enter__,
-                    abandoned.__enter__,
-                    semaphore.__enter__,
-                    lambda: tenure.wait_all(every),
-                    *(lambda it=it: tenure.wait_any([it, process]) for it in every),
-                ):
+
+            def stopped(*arguments):
+                # Only now they are there, so that the extension did not find them.
+                event.set()
+                manual.set()
+                semaphore.release(3)
+                their_mutex.release()
+                theirs.close()
+                status = wait_with(*arguments)
+                if status >= 0:
+                    # As a handler does that runs when the call has returned.
+                    raise Stop
+                return status
+
+            for call in (
+                *(it.wait for it in every),
+                mutex.__enter__,
+                mutex.acquire,
+                abandoned.__enter__,
+                semaphore.__enter__,
+                semaphore.acquire,
+                lambda: tenure.wait_all(every),
+                *(lambda it=it: tenure.wait_any([it, process]) for it in every),
+            ):
+                event.reset()
+                manual.reset()
+                while semaphore.count:
+                    semaphore.wait()
+                their_mutex.acquire()
+                theirs = other.open_object(abandoned.token)
+                theirs.acquire()
+                _library.library.tenure_wait_with = stopped
+                try:
                     with self.assertRaises(Stop):
                         call()
-                    self.assertTrue(event.is_set() and manual.is_set())
-                    self.assertEqual((semaphore.count, mutex.owner, abandoned.owner), (3, None, False))
-            finally:
-                _library.library.tenure_wait_with = wait_with
+                finally:
+                    _library.library.tenure_wait_with = wait_with
+                self.assertTrue(event.is_set() and manual.is_set())
+                self.assertEqual((semaphore.count, mutex.owner, abandoned.owner), (3, None, False))
             self.assertEqual(tenure.wait_all(every), [4])
 
     def test_an_exception_of_the_body_is_the_one_that_is_raised(self):
