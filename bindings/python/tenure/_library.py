@@ -123,6 +123,12 @@ class Exit(Structure):
     _fields_ = [("how", c_uint32), ("code", c_int32), ("core_dumped", c_uint32)]
 
 
+class WaitDone(Structure):
+    """tenure_wait_done."""
+
+    _fields_ = [("tag", c_uint64), ("status", c_int32), ("permit", c_uint64), ("handle", Handle)]
+
+
 class Conflict(Structure):
     """tenure_conflict."""
 
@@ -144,6 +150,7 @@ STRUCTURES = {
     "tenure_name": Name,
     "tenure_membership": Membership,
     "tenure_exit": Exit,
+    "tenure_wait_done": WaitDone,
     "tenure_conflict": Conflict,
 }
 
@@ -295,6 +302,19 @@ FUNCTIONS = {
     "tenure_map_len": (c_void_p, POINTER(c_size_t), POINTER(c_uint64)),
     "tenure_map_iterate": (c_void_p, _new),
     "tenure_map_next": (c_void_p, POINTER(c_void_p), POINTER(c_size_t), POINTER(c_void_p), POINTER(c_size_t)),
+    "tenure_wait_set_create": (c_void_p, _new),
+    "tenure_wait_set_close": (c_void_p,),
+    "tenure_wait_set_fd": (c_void_p, POINTER(c_int)),
+    "tenure_wait_set_insert": (c_void_p, c_void_p, c_uint32, c_uint64),
+    "tenure_wait_set_insert_push": (c_void_p, c_void_p, c_void_p, c_size_t, c_uint64),
+    "tenure_wait_set_insert_condvar": (c_void_p, c_void_p, c_void_p, c_uint64),
+    "tenure_wait_set_remove": (c_void_p, c_uint64),
+    "tenure_wait_set_take": (c_void_p, POINTER(WaitDone)),
+    "tenure_mutex_unlock_task": (c_void_p,),
+    "tenure_mutex_abandon_task": (c_void_p,),
+    "tenure_rwlock_unlock_write_task": (c_void_p,),
+    "tenure_rwlock_abandon_task": (c_void_p,),
+    "tenure_wait_any_or_fd": (POINTER(c_void_p), c_size_t, POINTER(c_int), c_size_t, c_uint64, POINTER(c_size_t)),
     "tenure_process_of": (c_void_p, c_char_p, c_uint32, c_uint32, _new),
     "tenure_thread_of": (c_void_p, c_char_p, c_uint32, c_uint32, _new),
     "tenure_process_exit": (c_void_p, POINTER(Exit)),

@@ -152,6 +152,12 @@ class Waitable(Object):
             return False
         return True
 
+    def __await__(self):
+        """As `wait`, in a task of asyncio: see tenure.aio. A mutex is for `async with tenure.aio.lock(mutex)`."""
+        from . import aio
+
+        return aio.wait(self).__await__()
+
     def _taken(self, abandoned):
         """Called when a wait took it; `abandoned` is about mutexes."""
 
