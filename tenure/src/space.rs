@@ -9,7 +9,7 @@ use tenure_scratch_alloc::{Found as BlockInfo, Scratch};
 use tenure_segment::{
     Backend, DataArea, JoinOptions, LeaseInfo, ListError, Listed, NameState, Place, Segment, Spec,
 };
-use tenure_slab::{HandleInfo, Slab, SlotInfo};
+use tenure_slab::{HandleInfo, Slab, SlotInfo, Token};
 
 use crate::error::{JoinError, OpenError, RemoveError};
 use crate::geometry::{Geometry, LAYOUT_HASH, Plan};
@@ -297,6 +297,21 @@ impl Space {
     pub fn handles(&self) -> Vec<HandleInfo> {
         let (slab, _) = self.views();
         slab.iter().collect()
+    }
+
+    /// The token of a handle of [`Space::handles`]. `None` if its words are corrupt.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create(&7u64)?;
+    /// assert_eq!(space.token_of(&space.handles()[0]), Some(handle.token()));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn token_of(&self, handle: &HandleInfo) -> Option<Token> {
+        Token::new(self.tag(), handle.generation, handle.index)
     }
 
     /// The slots that are not empty, by number. Other processes may change them during the call, so the list is not a snapshot of one
