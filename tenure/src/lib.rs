@@ -64,6 +64,8 @@ mod member;
 mod names;
 #[cfg(feature = "objects")]
 mod object;
+#[cfg(feature = "objects")]
+mod objects;
 mod offset;
 mod options;
 mod place;
@@ -91,6 +93,8 @@ pub use local::Local;
 pub use member::Member;
 #[cfg(feature = "objects")]
 pub use names::{NameInfo, Named};
+#[cfg(feature = "objects")]
+pub use objects::{LockOwner, ObjectInfo, ObjectState};
 pub use offset::Offset;
 pub use options::Options;
 pub use place::{Key, Place};

@@ -442,6 +442,32 @@ impl Space {
         crate::names::list(&self.views(), &self.directory())
     }
 
+    /// The system's own objects in use: who has each lock, and how full each queue is. Other processes may change them during the call, so
+    /// the list is not a snapshot of one moment; the call holds none of them.
+    ///
+    /// ```
+    /// use tenure::{sync::Mutex, ObjectState, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// let guard = mutex.lock()?;
+    /// let objects = space.objects(); // usually in another process
+    /// let ObjectState::Lock { owner, .. } = &objects[0].state else { panic!("{objects:?}") };
+    /// assert_eq!(owner.map(|owner| owner.lease), Some(me.lease().index));
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "objects")]
+    #[must_use]
+    pub fn objects(&self) -> Vec<crate::ObjectInfo> {
+        let (slab, scratch) = self.views();
+        let data_area = self.segment.data_area();
+        let before = self.segment.total_bytes() - self.segment.data_area_bytes();
+        let offset =
+            |word: *const tenure_core::sync::Word| before + (word.addr() - data_area.base().addr()) as u64;
+        crate::objects::list(&slab, &scratch, self.tag(), self.plan.geometry.members, offset)
+    }
+
     #[cfg(feature = "objects")]
     fn directory(&self) -> tenure_slab::Names<'_> {
         crate::names::view(self.segment.data_area(), &self.plan, self.tag())

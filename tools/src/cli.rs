@@ -38,6 +38,20 @@ pub enum Command {
     },
     /// Show the members, handles and memory in use in a segment, without joining it.
     Stat(Look),
+    /// Show a segment live: members, locks, queues, handles, memory and deaths, without joining it. `q` quits.
+    ///
+    /// Without a terminal it prints one frame after the other.
+    Top {
+        /// Segment to look at.
+        #[command(flatten)]
+        name: Name,
+        /// Seconds between two looks.
+        #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+        every: Duration,
+        /// Print one frame as text and end; with --json, what is in it.
+        #[arg(long)]
+        once: bool,
+    },
     /// List the names in a segment and the members that have them, without joining it.
     Names(Look),
     /// List what is in the slots of a segment, without joining it.
@@ -65,6 +79,7 @@ impl Command {
             Self::Ls { what: Some(List::Handles(_)), .. } => "ls handles",
             Self::Ls { what: Some(List::Blocks(_)), .. } => "ls blocks",
             Self::Stat(_) => "stat",
+            Self::Top { .. } => "top",
             Self::Names(_) => "names",
             Self::Slots(_) => "slots",
             Self::Check(_) => "check",
@@ -79,7 +94,7 @@ impl Command {
             Self::Ls { what: None, .. } => None,
             Self::Ls { what: Some(List::Handles(each) | List::Blocks(each)), .. } => Some(&each.look.name),
             Self::Stat(look) | Self::Names(look) | Self::Slots(look) | Self::Check(look) => Some(&look.name),
-            Self::Recover(name) | Self::Rm { name, .. } => Some(name),
+            Self::Recover(name) | Self::Rm { name, .. } | Self::Top { name, .. } => Some(name),
         }
     }
 
@@ -89,7 +104,7 @@ impl Command {
             Self::Ls { what: None, watch } => watch,
             Self::Ls { what: Some(List::Handles(each) | List::Blocks(each)), .. } => &each.look.watch,
             Self::Stat(look) | Self::Names(look) | Self::Slots(look) | Self::Check(look) => &look.watch,
-            Self::Recover(_) | Self::Rm { .. } => return None,
+            Self::Recover(_) | Self::Rm { .. } | Self::Top { .. } => return None,
         };
         watch.watch
     }

@@ -83,6 +83,7 @@ pub fn refuse_at_sigbus() {
     extern "C" fn cut(_: libc::c_int) {
         const TEXT: &[u8] =
             b"tenure: the file of the segment was cut, or its file system was full, while it was read\n";
+        crate::top::screen::give_back();
         // SAFETY: both may be called in a handler; the text lives as long as the program.
         unsafe {
             libc::write(2, TEXT.as_ptr().cast(), TEXT.len());

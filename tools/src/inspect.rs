@@ -53,7 +53,7 @@ fn row_json(one: &Listed) -> serde_json::Value {
 }
 
 /// The trouble with the name of a space; `None` if the name leads to it and it is alone.
-fn trouble(state: NameState) -> Option<&'static str> {
+pub(crate) fn trouble(state: NameState) -> Option<&'static str> {
     match state {
         NameState::Current | NameState::Unknown => None,
         NameState::Contested => Some("another space that had this name has members"),

@@ -1,10 +1,10 @@
 //! The `tenure` command: inspects segments and cleans up.
 //!
 //! ```text
-//! tenure ls [handles NAME | blocks NAME] | stat NAME | names NAME | slots NAME | check NAME | recover NAME | rm NAME [--force]
+//! tenure ls [handles NAME | blocks NAME] | stat NAME | top NAME | names NAME | slots NAME | check NAME | recover NAME | rm NAME [--force]
 //! ```
 //!
-//! `ls`, `stat`, `names`, `slots` and `check` attach without joining. Exit status: 0 all is well, 1 a check is not clean, 2
+//! All but `recover` and `rm` attach without joining. Exit status: 0 all is well, 1 a check is not clean, 2
 //! refused, nothing changed. `tenure-torture` uses the tables, the exit status and `attach`.
 
 pub mod attach;
@@ -14,6 +14,7 @@ mod inspect;
 mod members;
 mod shown;
 pub mod table;
+mod top;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
@@ -42,6 +43,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 /// Runs a command.
 pub fn run(cli: &Cli) -> Exit {
+    if let Command::Top { name, every, once: false } = &cli.command
+        && !cli.json
+    {
+        return top::run(name, *every);
+    }
     let Some(every) = cli.command.every() else {
         return Exit::of("tenure", answer(cli, false));
     };
@@ -81,10 +87,19 @@ fn find(command: &Command) -> Finding {
         Command::Ls { what: Some(List::Handles(each)), .. } => inspect::handles(&each.look.name, each.each),
         Command::Ls { what: Some(List::Blocks(each)), .. } => inspect::blocks(&each.look.name, each.each),
         Command::Stat(look) => inspect::stat(&look.name),
+        Command::Top { name, .. } => top::once(name),
         Command::Names(look) => inspect::names(&look.name),
         Command::Slots(look) => inspect::slots(&look.name),
         Command::Check(look) => inspect::check(&look.name),
         Command::Recover(name) => inspect::recover(name),
         Command::Rm { name, force } => inspect::rm(name, *force),
     }
+}
+
+/// The processes of the tests.
+#[cfg(test)]
+#[test]
+fn child() {
+    let Some(role) = tenure_testkit::role() else { return };
+    top::screen::child(&role[1]);
 }
