@@ -37,7 +37,14 @@ pub enum Command {
         watch: Watch,
     },
     /// Show the members, handles and memory in use in a segment, without joining it.
-    Stat(Look),
+    Stat {
+        /// Segment to look at.
+        #[command(flatten)]
+        look: Look,
+        /// Print metrics in the text format of Prometheus.
+        #[arg(long, conflicts_with_all = ["json", "watch"])]
+        prometheus: bool,
+    },
     /// Show a segment live: members, locks, queues, handles, memory and deaths, without joining it. `q` quits.
     ///
     /// Without a terminal it prints one frame after the other.
@@ -78,7 +85,7 @@ impl Command {
             Self::Ls { what: None, .. } => "ls",
             Self::Ls { what: Some(List::Handles(_)), .. } => "ls handles",
             Self::Ls { what: Some(List::Blocks(_)), .. } => "ls blocks",
-            Self::Stat(_) => "stat",
+            Self::Stat { .. } => "stat",
             Self::Top { .. } => "top",
             Self::Names(_) => "names",
             Self::Slots(_) => "slots",
@@ -93,7 +100,9 @@ impl Command {
         match self {
             Self::Ls { what: None, .. } => None,
             Self::Ls { what: Some(List::Handles(each) | List::Blocks(each)), .. } => Some(&each.look.name),
-            Self::Stat(look) | Self::Names(look) | Self::Slots(look) | Self::Check(look) => Some(&look.name),
+            Self::Stat { look, .. } | Self::Names(look) | Self::Slots(look) | Self::Check(look) => {
+                Some(&look.name)
+            }
             Self::Recover(name) | Self::Rm { name, .. } | Self::Top { name, .. } => Some(name),
         }
     }
@@ -103,7 +112,9 @@ impl Command {
         let watch = match self {
             Self::Ls { what: None, watch } => watch,
             Self::Ls { what: Some(List::Handles(each) | List::Blocks(each)), .. } => &each.look.watch,
-            Self::Stat(look) | Self::Names(look) | Self::Slots(look) | Self::Check(look) => &look.watch,
+            Self::Stat { look, .. } | Self::Names(look) | Self::Slots(look) | Self::Check(look) => {
+                &look.watch
+            }
             Self::Recover(_) | Self::Rm { .. } | Self::Top { .. } => return None,
         };
         watch.watch

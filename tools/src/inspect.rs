@@ -12,7 +12,7 @@ use crate::cli::Name;
 use crate::exit::Exit;
 use crate::members::{lease_text, members};
 use crate::shown::{Finding, Shown};
-use crate::table::{Table, bytes};
+use crate::table::{Table, bytes, shown};
 
 /// Lists the named segments of this user.
 pub(crate) fn ls() -> Finding {
@@ -155,7 +155,7 @@ pub(crate) fn stat(name: &Name) -> Finding {
             member.incarnation.to_string(),
             member.pid.to_string(),
             member.handles.to_string(),
-            member.process.clone().unwrap_or_else(|| "-".to_owned()),
+            member.process_text(),
             member.state().to_owned(),
         ]);
     }
@@ -178,9 +178,12 @@ pub(crate) fn names(name: &Name) -> Finding {
     };
     let mut table = Table::new(["name", "kind", "token", "members"]);
     for info in &all {
-        // A name may contain any byte, also a line break: escape it to keep one name a line.
-        let shown = info.name.escape_debug().to_string();
-        table.row([shown, info.kind.to_string(), info.token.to_string(), info.holders.to_string()]);
+        table.row([
+            shown(&info.name),
+            info.kind.to_string(),
+            info.token.to_string(),
+            info.holders.to_string(),
+        ]);
     }
     let text = if all.is_empty() { "no names\n".to_owned() } else { table.to_string() };
     Ok(Shown::well(text, all.iter().map(row).collect()))
@@ -204,7 +207,7 @@ pub(crate) fn slots(name: &Name) -> Finding {
             "claimed_by": info.claimed_by,
         }));
         let claimer = info.claimed_by.map_or_else(|| "-".to_owned(), |lease| lease.to_string());
-        let name = name.map_or_else(|| "-".to_owned(), |name| name.escape_debug().to_string());
+        let name = name.map_or_else(|| "-".to_owned(), shown);
         table.row([info.slot.to_string(), info.token.to_string(), members.to_string(), claimer, name]);
     }
     let text = if slots.is_empty() { "no slot is in use\n".to_owned() } else { table.to_string() };
@@ -302,7 +305,7 @@ pub(crate) fn handles(name: &Name, each: bool) -> Finding {
             kind,
             bytes(handle.len),
             or_none(Some(leases)),
-            or_none(named.map(|name| name.escape_debug().to_string())),
+            or_none(named.map(shown)),
         ]);
     }
     let text = if rows.is_empty() { format!("{NONE}\n") } else { table.to_string() };

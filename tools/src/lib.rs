@@ -12,6 +12,7 @@ pub mod cli;
 pub mod exit;
 mod inspect;
 mod members;
+mod prometheus;
 mod shown;
 pub mod table;
 mod top;
@@ -86,7 +87,8 @@ fn find(command: &Command) -> Finding {
         Command::Ls { what: None, .. } => inspect::ls(),
         Command::Ls { what: Some(List::Handles(each)), .. } => inspect::handles(&each.look.name, each.each),
         Command::Ls { what: Some(List::Blocks(each)), .. } => inspect::blocks(&each.look.name, each.each),
-        Command::Stat(look) => inspect::stat(&look.name),
+        Command::Stat { look, prometheus: true } => prometheus::metrics(&look.name),
+        Command::Stat { look, .. } => inspect::stat(&look.name),
         Command::Top { name, .. } => top::once(name),
         Command::Names(look) => inspect::names(&look.name),
         Command::Slots(look) => inspect::slots(&look.name),

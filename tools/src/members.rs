@@ -3,6 +3,8 @@
 use serde::Serialize;
 use tenure::{LeaseInfo, Space};
 
+use crate::table::shown;
+
 /// A member, as a reader of the space sees it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Member {
@@ -23,6 +25,11 @@ impl Member {
         let process = (lease.held != Some(false)).then(|| process_name(lease.pid)).flatten();
         let (index, incarnation) = (lease.index, lease.incarnation);
         Self { index, incarnation, pid: lease.pid, process, alive: lease.held, handles }
+    }
+
+    /// The name of its process, as text.
+    pub(crate) fn process_text(&self) -> String {
+        self.process.as_deref().map_or_else(|| "-".to_owned(), shown)
     }
 
     /// Whether it lives, as text.
@@ -47,15 +54,14 @@ pub(crate) fn members(space: &Space, handles: &[u64]) -> Vec<Member> {
 fn process_name(pid: u32) -> Option<String> {
     let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
     let name = String::from_utf8_lossy(&name);
-    // Any byte may be in it, also a line break: escape it to keep one name a line.
-    Some(name.trim_end_matches('\n').escape_debug().to_string()).filter(|name| !name.is_empty())
+    Some(name.strip_suffix('\n')?.to_owned()).filter(|name| !name.is_empty())
 }
 
 /// A lease and its process, as text.
 pub(crate) fn lease_text(lease: u8, members: &[Member]) -> String {
     match members.iter().find(|member| member.index == lease) {
         Some(member) => {
-            let name = member.process.as_ref().map_or_else(String::new, |name| format!(" {name}"));
+            let name = member.process.as_ref().map_or_else(String::new, |name| format!(" {}", shown(name)));
             format!("{lease} (pid {}{name})", member.pid)
         }
         None => lease.to_string(),

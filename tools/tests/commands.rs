@@ -368,3 +368,98 @@ fn a_space_without_a_name_is_looked_at_by_a_descriptor_of_a_process() {
     let (_, err) = expect(2, &["stat", &path]);
     assert!(err.contains(&path), "{err}");
 }
+
+/// A sample of the text format of Prometheus: metric, labels, value.
+type Sample = (String, Vec<(String, String)>, f64);
+
+/// Parses the text format of Prometheus, as it is specified; panics if it is not that.
+fn parse(text: &str) -> Vec<Sample> {
+    let is_name = |name: &str| {
+        let mut bytes = name.bytes();
+        bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let (mut samples, mut current, mut seen) = (Vec::new(), String::new(), Vec::new());
+    let mut lines = text.lines();
+    assert!(text.ends_with('\n'));
+    while let Some(line) = lines.next() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').unwrap();
+            assert!(!help.is_empty() && !seen.contains(&name.to_owned()), "{line}");
+            assert_eq!(lines.next().unwrap(), format!("# TYPE {name} gauge"));
+            seen.push(name.to_owned());
+            current = name.to_owned();
+            continue;
+        }
+        let (name, mut rest) = line.split_once('{').unwrap();
+        assert!(name == current && is_name(name), "{line}");
+        let mut labels = Vec::new();
+        loop {
+            let (label, more) = rest.split_once("=\"").unwrap();
+            assert!(is_name(label), "{line}");
+            let (mut value, mut chars) = (String::new(), more.char_indices());
+            let end = loop {
+                match chars.next().unwrap() {
+                    (at, '"') => break at,
+                    (_, '\\') => value.push(match chars.next().unwrap().1 {
+                        'n' => '\n',
+                        other if matches!(other, '\\' | '"') => other,
+                        other => panic!("{other} in {line}"),
+                    }),
+                    (_, other) => value.push(other),
+                }
+            };
+            labels.push((label.to_owned(), value));
+            rest = &more[end + 1..];
+            match rest.strip_prefix(',') {
+                Some(more) => rest = more,
+                None => break,
+            }
+        }
+        samples.push((name.to_owned(), labels, rest.strip_prefix("} ").unwrap().parse().unwrap()));
+    }
+    samples
+}
+
+#[test]
+fn metrics_are_in_the_text_format_of_prometheus() {
+    use tenure::{collections::Queue, sync::Mutex};
+    let segment = Segment::with("metrics", Space::options().container_slots(64));
+    let name = segment.name.0.as_str();
+    let member = member_with(&segment, 3);
+    let space = Space::options().monitor(false).attach(name).unwrap();
+    let me = space.join().unwrap();
+    let odd = "a \"quoted\\\n name";
+    let mutex = Mutex::create(me.named(odd)).unwrap();
+    let _guard = mutex.lock().unwrap();
+    let queue = Queue::<u64>::create(me.named("jobs"), 8).unwrap();
+    queue.push(&1).unwrap();
+
+    let (out, _) = expect(0, &["stat", name, "--prometheus"]);
+    let samples = parse(&out);
+    let value = |metric: &str, labels: &[(&str, &str)]| {
+        let has = |all: &[(String, String)], (label, value): &(&str, &str)| {
+            all.iter().any(|(l, v)| l == label && v == value)
+        };
+        let mut found =
+            samples.iter().filter(|(m, all, _)| m == metric && labels.iter().all(|label| has(all, label)));
+        let one = found.next().unwrap_or_else(|| panic!("{metric} {labels:?} in {out}"));
+        assert!(found.next().is_none() && has(&one.1, &("space", name)) && has(&one.1, &("backend", "shm")));
+        one.2
+    };
+    assert_eq!(value("tenure_members", &[("state", "alive")]), 2.0);
+    assert_eq!(value("tenure_members_capacity", &[]), 8.0);
+    assert_eq!(value("tenure_member_handles", &[("pid", &member.id().to_string())]), 3.0);
+    assert_eq!(value("tenure_handles", &[("kind", "kind 1")]), 3.0);
+    assert_eq!(value("tenure_handles_payload_bytes", &[("kind", "kind 1")]), 1500.0);
+    assert_eq!(value("tenure_space_size_bytes", &[]), space.bytes() as f64);
+    assert_eq!(value("tenure_lock_owned", &[("object", odd)]), 1.0);
+    assert_eq!(value("tenure_object_awaited", &[("object", odd)]), 0.0);
+    assert_eq!(value("tenure_queue_elements", &[("object", "jobs"), ("state", "waiting")]), 1.0);
+    assert_eq!(value("tenure_queue_capacity_elements", &[("object", "jobs")]), 8.0);
+    assert_eq!(value("tenure_scratch_capacity_bytes", &[]), (32 << 20) as f64);
+
+    let (out, _) = expect(2, &["stat", name, "--prometheus", "--json"]);
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(document["status"], 2);
+}

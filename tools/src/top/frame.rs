@@ -7,7 +7,7 @@ use ratatui::widgets::{Block, Paragraph, Row, Table};
 use ratatui::{Frame, Terminal};
 
 use super::view::View;
-use crate::table::bytes;
+use crate::table::{bytes, shown};
 
 /// A part of the frame.
 struct Part {
@@ -101,7 +101,7 @@ const HEAD: u16 = 2;
 fn head_of(view: &View) -> String {
     let resident = view.bytes_resident.map_or_else(String::new, |it| format!(", {} resident", bytes(it)));
     let trouble = view.name_state.map_or_else(String::new, |it| format!("; {it}"));
-    let (name, backend) = (&view.name, &view.backend);
+    let (name, backend) = (shown(&view.name), &view.backend);
     let memory = &view.memory;
     format!(
         "tenure top: {name} ({backend}), {}{resident}{trouble}; q quits\n\
@@ -123,7 +123,7 @@ fn parts(view: &View) -> Vec<Part> {
         let style = if member.alive == Some(false) { BAD } else { PLAIN };
         let holds =
             holds.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ");
-        let process = member.process.clone().unwrap_or_else(|| "-".into());
+        let process = member.process_text();
         let (index, pid, handles) =
             (member.index.to_string(), member.pid.to_string(), member.handles.to_string());
         members.row([index, pid, process, member.state().into(), handles, holds], style);
@@ -138,7 +138,7 @@ fn parts(view: &View) -> Vec<Part> {
             (false, true) => "-".into(),
         };
         let style = if lock.has_waiters { BUSY } else { PLAIN };
-        locks.row([lock.what.clone(), lock.kind.clone(), waiters, lock.state.clone()], style);
+        locks.row([shown(&lock.what), lock.kind.clone(), waiters, lock.state.clone()], style);
     }
 
     let mut queues = Part::new("queues".into(), &["name", "wait", "claimed", "fill"]);
@@ -148,7 +148,7 @@ fn parts(view: &View) -> Vec<Part> {
         let gauge = gauge(queue.waiting, queue.capacity);
         queues.row(
             [
-                queue.what.clone(),
+                shown(&queue.what),
                 format!("{} of {}", queue.waiting, queue.capacity),
                 queue.claimed.to_string(),
                 format!("{gauge}{waited}"),
@@ -182,8 +182,12 @@ fn parts(view: &View) -> Vec<Part> {
 
     let mut deaths = Part::new("deaths".into(), &["lease", "pid", "process", "held", "state"]);
     for death in &view.deaths {
-        let (state, style) = if death.recovered { ("recovered: nothing of it is left", PLAIN) } else { ("to be recovered", BAD) };
-        let process = death.process.clone().unwrap_or_else(|| "-".into());
+        let (state, style) = if death.recovered {
+            ("recovered: nothing of it is left", PLAIN)
+        } else {
+            ("to be recovered", BAD)
+        };
+        let process = death.process.as_deref().map_or_else(|| "-".into(), shown);
         let (index, pid) = (death.index.to_string(), death.pid.to_string());
         deaths.row([index, pid, process, format!("{} handles", death.handles), state.into()], style);
     }

@@ -4,7 +4,7 @@ mod frame;
 mod history;
 pub(crate) mod screen;
 mod sleepers;
-mod view;
+pub(crate) mod view;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ const PRINTED_WIDTH: u16 = 120;
 
 /// One look, as text and as data.
 pub(crate) fn once(name: &Name) -> Finding {
-    let view = View::of(&name.attach()?, &name.name, &mut History::default());
+    let view = View::now(&name.attach()?, &name.name);
     let text = frame::print(&view, PRINTED_WIDTH);
     Ok(Shown::well(text, serde_json::to_value(view)?))
 }

@@ -44,6 +44,8 @@ pub(crate) struct Lock {
     /// Its name, or its token.
     pub(crate) what: String,
     pub(crate) kind: String,
+    /// Whether it is a lock, and not an event, a count or the end of a process.
+    pub(crate) is_lock: bool,
     /// Who has it, as text.
     pub(crate) state: String,
     /// The lease of who has it, to write.
@@ -88,6 +90,11 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// Looks at a space once.
+    pub(crate) fn now(space: &Space, name: &str) -> Self {
+        Self::of(space, name, &mut History::default())
+    }
+
     /// Looks at a space.
     pub(crate) fn of(space: &Space, name: &str, history: &mut History) -> Self {
         let stats = space.stats();
@@ -136,7 +143,7 @@ impl View {
         };
         let (locks, queues) = objects(space, &members);
         Self {
-            name: name.escape_debug().to_string(),
+            name: name.to_owned(),
             backend: space.backend().to_string(),
             bytes: space.bytes(),
             bytes_resident: stats.bytes_resident,
@@ -196,8 +203,7 @@ fn objects(space: &Space, members: &[Member]) -> (Vec<Lock>, Vec<Queue>) {
     let (mut locks, mut queues) = (Vec::new(), Vec::new());
     for object in &objects {
         let name = names.iter().find(|named| named.token == object.token);
-        let what =
-            name.map_or_else(|| object.token.to_string(), |named| named.name.escape_debug().to_string());
+        let what = name.map_or_else(|| object.token.to_string(), |named| named.name.clone());
         if let ObjectState::Queue { waiting, claimed, capacity } = object.state {
             queues.push(Queue { what, waiting, claimed, capacity, has_waiters: object.has_waiters });
         } else if let Some((owner, state)) = state_text(object, members) {
@@ -205,7 +211,9 @@ fn objects(space: &Space, members: &[Member]) -> (Vec<Lock>, Vec<Queue>) {
             let mut waiters: Vec<_> = asleep.iter().filter(is_here).map(|sleeper| sleeper.pid).collect();
             waiters.dedup();
             let (kind, has_waiters) = (object.kind.to_string(), object.has_waiters);
-            locks.push(Lock { what, kind, state, owner, has_waiters, waiters });
+            // At the moment at which a mutex is taken together with others it is a lock, too.
+            let is_lock = matches!(object.state, ObjectState::Lock { .. }) || kind == "mutex";
+            locks.push(Lock { what, kind, is_lock, state, owner, has_waiters, waiters });
         }
     }
     // Those that somebody has or waits for first.
