@@ -52,7 +52,9 @@ mod allocator;
 mod atomics;
 mod block;
 pub mod collections;
+mod deaths;
 pub mod error;
+mod events;
 #[cfg(feature = "objects")]
 mod files;
 mod geometry;
@@ -86,6 +88,7 @@ mod typed;
 mod waiting;
 
 pub use block::Block;
+pub use deaths::Death;
 pub use geometry::Geometry;
 pub use handle::{Handle, Raw};
 pub use kind::Kind;

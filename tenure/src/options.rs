@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tenure_segment::{Backend, Permissions, Place};
 
+use crate::deaths::{Death, OnDeath};
 use crate::error::OpenError;
 use crate::geometry::{Geometry, Plan};
 use crate::space::Space;
@@ -37,6 +38,7 @@ pub struct Options {
     pub(crate) monitor: bool,
     pub(crate) read_only: bool,
     pub(crate) permissions: Permissions,
+    pub(crate) on_death: Option<OnDeath>,
 }
 
 impl Options {
@@ -54,6 +56,7 @@ impl Options {
             monitor: true,
             read_only: false,
             permissions: Permissions::default(),
+            on_death: None,
         }
     }
 
@@ -158,6 +161,44 @@ impl Options {
     /// ```
     pub fn read_only(mut self, on: bool) -> Self {
         self.read_only = on;
+        self
+    }
+
+    /// Sets what the members that join by this `Space` call when they have recovered a dead member: to write it to a log, for instance.
+    ///
+    /// Each member calls it for the deaths in whose recovery it took part, with what it took back itself: by its monitor, in its join, when it ran out
+    /// of something, or in [`Member::recover`](crate::Member::recover). When several survivors notice a death at the same moment, each of them may
+    /// have a part, and their numbers add up; one that finds everything done is not told. To learn that one process has ended, wait for a
+    /// [`Process`](crate::process::Process).
+    ///
+    /// The calls are made one after the other, on a thread that the join starts for them, after the recovery and without any lock of tenure: they may use
+    /// the member, take long, and panic. The thread blocks signals. What was told before the member leaves is still called, perhaps after it has left;
+    /// the leave does not wait for it. What the closure owns is dropped afterwards; if that is the member itself, it never leaves.
+    ///
+    /// ```
+    /// # use std::sync::mpsc;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (send, deaths) = mpsc::channel();
+    /// let options = tenure::Space::options().scratch(1 << 20);
+    /// let space = options.on_death(move |death| _ = send.send(*death)).anonymous()?;
+    /// let me = space.join()?;
+    ///
+    /// // SAFETY: the child only calls what is below and never returns.
+    /// let child = unsafe { libc::fork() };
+    /// if child == 0 {
+    ///     let victim = space.join().unwrap();
+    ///     let _block = victim.alloc(std::alloc::Layout::new::<[u8; 4096]>()).unwrap();
+    ///     // SAFETY: no preconditions.
+    ///     unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    /// }
+    /// let death = deaths.recv()?;
+    /// assert_eq!((death.pid, death.blocks), (child.try_into()?, 1));
+    /// # // SAFETY: our child.
+    /// # unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    /// # Ok(()) }
+    /// ```
+    pub fn on_death(mut self, call: impl Fn(&Death) + Send + Sync + 'static) -> Self {
+        self.on_death = Some(OnDeath::new(call));
         self
     }
 

@@ -11,7 +11,9 @@ use tenure_segment::{
 };
 use tenure_slab::{HandleInfo, Slab, SlotInfo, Token};
 
+use crate::deaths::OnDeath;
 use crate::error::{JoinError, OpenError, RemoveError};
+use crate::events;
 use crate::geometry::{Geometry, LAYOUT_HASH, Plan};
 use crate::member::Member;
 use crate::options::Options;
@@ -36,6 +38,7 @@ pub struct Space {
     plan: Arc<Plan>,
     monitor: bool,
     read_only: bool,
+    on_death: Option<OnDeath>,
 }
 
 impl Space {
@@ -61,11 +64,15 @@ impl Space {
         };
         let spec = Spec { permissions: options.permissions, ..plan.spec() };
         let segment = Segment::open_or_create(place, &spec, &mut init)?;
-        Self::over(segment, &options)
+        let space = Self::over(segment, &options)?;
+        events::space(&space, false);
+        Ok(space)
     }
 
     pub(crate) fn attach(place: Place, options: Options) -> Result<Self, OpenError> {
-        Self::over(Segment::open(place, LAYOUT_HASH, options.permissions)?, &options)
+        let space = Self::over(Segment::open(place, LAYOUT_HASH, options.permissions)?, &options)?;
+        events::space(&space, false);
+        Ok(space)
     }
 
     fn over(segment: Segment, options: &Options) -> Result<Self, OpenError> {
@@ -78,7 +85,9 @@ impl Space {
         let data_area = segment.data_area();
         let (slab, _) = views(data_area, data_area, &plan, 1);
         slab.verify()?;
-        Ok(Self { segment, plan: Arc::new(plan), monitor: options.monitor, read_only: options.read_only })
+        let on_death = options.on_death.clone();
+        let (monitor, read_only) = (options.monitor, options.read_only);
+        Ok(Self { segment, plan: Arc::new(plan), monitor, read_only, on_death })
     }
 
     /// The tag of this space's tokens: 1 to 255, computed from the id of its creation.
@@ -125,12 +134,20 @@ impl Space {
             plan: Arc::clone(&shared.reclaimer.plan),
             monitor: shared.lease.is_guarded(),
             read_only: shared.check_writer().is_err(),
+            on_death: shared.reclaimer.on_death.clone(),
         }
     }
 
     pub(crate) fn join_as(&self, options: JoinOptions) -> Result<Member, JoinError> {
-        let reclaimer = Arc::new(Reclaimer::new(Arc::clone(&self.plan), self.tag()));
+        let (reclaimer, ear) = Reclaimer::new(Arc::clone(&self.plan), self.tag(), self.on_death.clone());
+        let reclaimer = Arc::new(reclaimer);
         let lease = self.segment.join(options, Arc::clone(&reclaimer) as Arc<dyn tenure_segment::Reclaim>)?;
+        if let Some(ear) = ear {
+            // What was recovered meanwhile waits for it.
+            let what = "start the thread that tells of deaths";
+            ear.listen().map_err(|source| JoinError::Os { what, source })?;
+        }
+        events::joined(lease.id());
         let reader = self.read_only.then(|| self.segment.clone());
         Ok(Member::new(Shared::new(lease, reclaimer, reader)))
     }
