@@ -39,6 +39,7 @@ pub struct Options {
     pub(crate) read_only: bool,
     pub(crate) permissions: Permissions,
     pub(crate) on_death: Option<OnDeath>,
+    pub(crate) replaces_unused: bool,
 }
 
 impl Options {
@@ -57,6 +58,7 @@ impl Options {
             read_only: false,
             permissions: Permissions::default(),
             on_death: None,
+            replaces_unused: false,
         }
     }
 
@@ -161,6 +163,35 @@ impl Options {
     /// ```
     pub fn read_only(mut self, on: bool) -> Self {
         self.read_only = on;
+        self
+    }
+
+    /// Sets whether [`Options::open`] and [`Options::open_file`] replace a space that exists with another geometry and in which nobody lives; off by default. It is for
+    /// programs whose settings change from one run to the next. What is in the space is lost, also what its slots and queues hold.
+    ///
+    /// A space is never replaced while it has a member, living or stopped, while a process joins it, or while members live in an earlier space of that
+    /// name; the error is [`OpenError::Geometry`] then. A process that has opened the old space and joins afterwards is refused with
+    /// [`JoinError::Removed`](crate::error::JoinError::Removed), and opens it again. Between the old space and the new one the name leads to
+    /// nothing for a moment: an [attach](Self::attach) may find none, and of several that open it then, one creates it.
+    ///
+    /// ```
+    /// use tenure::{error::OpenError, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-replace-{}", std::process::id());
+    /// let before = Space::options().handles(64).scratch(1 << 20).open(&name)?;
+    /// let me = before.join()?;
+    /// let options = Space::options().handles(128).scratch(1 << 20).replace_unused(true);
+    /// let refused = options.clone().open(&name);
+    /// assert!(matches!(refused, Err(OpenError::Geometry { what: "handles", expected: 128, found: 64 })));
+    ///
+    /// me.leave()?;
+    /// let after = options.open(&name)?;
+    /// assert!(after.created() && after.geometry().handles == 128);
+    /// # tenure::Space::remove(tenure::Backend::Shm, &name, false)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn replace_unused(mut self, on: bool) -> Self {
+        self.replaces_unused = on;
         self
     }
 

@@ -63,10 +63,24 @@ impl Space {
             scratch.init();
         };
         let spec = Spec { permissions: options.permissions, ..plan.spec() };
-        let segment = Segment::open_or_create(place, &spec, &mut init)?;
-        let space = Self::over(segment, &options)?;
-        events::space(&space, false);
-        Ok(space)
+        // Others may change the geometry back and forth: at some time that is an error.
+        let (mut place, mut attempts) = (place, if options.replaces_unused { 16 } else { 0 });
+        let mut is_replaced = false;
+        loop {
+            let again = place.by_name().filter(|_| attempts > 0);
+            let segment = Segment::open_or_create(place, &spec, &mut init)?;
+            match (Self::over(segment.clone(), &options), again) {
+                (Err(OpenError::Geometry { .. }), Some(again)) if segment.unname_unused() => {
+                    (place, is_replaced) = (again, true);
+                    attempts -= 1;
+                }
+                (space, _) => {
+                    let space = space?;
+                    events::space(&space, is_replaced && space.created());
+                    return Ok(space);
+                }
+            }
+        }
     }
 
     pub(crate) fn attach(place: Place, options: Options) -> Result<Self, OpenError> {
