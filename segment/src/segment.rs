@@ -1,7 +1,7 @@
 //! The public interface: create, attach, inspect, remove.
 
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -156,6 +156,16 @@ impl Segment {
             }
         };
         Ok(Self { attachment: Arc::new(attachment) })
+    }
+
+    /// Attaches to the anonymous segment of another process, only to look: it cannot be joined. `memory` leads to the memory, and `locks` to the memfd whose
+    /// bytes are the locks, which is named after the creation id.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn look_at_anonymous(memory: &OwnedFd, locks: &OwnedFd, layout_hash: u64) -> Result<Self, OpenError> {
+        Ok(Self { attachment: Arc::new(anonymous::open(memory, locks, layout_hash)?) })
     }
 
     pub(crate) fn over(attachment: Arc<Attachment>) -> Self {

@@ -422,6 +422,17 @@ impl Options {
         self.create(Place::Anonymous)
     }
 
+    /// Attaches to the [anonymous](Self::anonymous) space of another process, only to look at it: whoever joins is refused. A process that may trace the
+    /// other one opens `locks` by `/proc/PID/fd/N`: the memfd that is named `tenure-locks-` and the id of the creation. With CAP_CHECKPOINT_RESTORE it opens
+    /// `memory` by `/proc/PID/map_files`. The `tenure` command does so.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn look_at_anonymous(self, memory: &OwnedFd, locks: &OwnedFd) -> Result<Space, OpenError> {
+        Space::look_at_anonymous(memory, locks, &self)
+    }
+
     /// Creates a space for this process alone. The interface is the same, and no memory is shared.
     ///
     /// ```

@@ -1,6 +1,6 @@
 //! A space: a segment with its plan. An inspection needs no more; to hold handles and memory, join and become a [`Member`].
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -85,6 +85,16 @@ impl Space {
 
     pub(crate) fn attach(place: Place, options: Options) -> Result<Self, OpenError> {
         let space = Self::over(Segment::open(place, LAYOUT_HASH, options.permissions)?, &options)?;
+        events::space(&space, false);
+        Ok(space)
+    }
+
+    pub(crate) fn look_at_anonymous(
+        memory: &OwnedFd,
+        locks: &OwnedFd,
+        options: &Options,
+    ) -> Result<Self, OpenError> {
+        let space = Self::over(Segment::look_at_anonymous(memory, locks, LAYOUT_HASH)?, options)?;
         events::space(&space, false);
         Ok(space)
     }

@@ -226,12 +226,15 @@ struct Group {
     bytes: u64,
 }
 
-/// Counts by kind and owner: a lease, or what is one otherwise.
+/// Who owns something: a lease, or what is one otherwise.
+type Owner = Result<u8, &'static str>;
+
+/// Numbers and bytes, by kind and owner.
 #[derive(Default)]
-struct Groups(BTreeMap<(String, Result<u8, &'static str>), (u64, u64)>);
+struct Groups(BTreeMap<(String, Owner), (u64, u64)>);
 
 impl Groups {
-    fn add(&mut self, kind: String, owner: Result<u8, &'static str>, bytes: u64) {
+    fn add(&mut self, kind: String, owner: Owner, bytes: u64) {
         let (count, sum) = self.0.entry((kind, owner)).or_default();
         *count += 1;
         *sum += bytes;

@@ -463,3 +463,41 @@ fn metrics_are_in_the_text_format_of_prometheus() {
     let document: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(document["status"], 2);
 }
+
+/// The kernel lets only those open the memory of others that may restore processes: others get an error that says so.
+#[test]
+fn an_anonymous_space_is_looked_at_by_the_descriptor_of_its_locks() {
+    let spaces =
+        [5, 6].map(|handles| Space::options().handles(handles).scratch(1 << 20).anonymous().unwrap());
+    let members = spaces.each_ref().map(|space| space.join().unwrap());
+    let _held = members[1].create_raw(Kind::raw(1), b"tea").unwrap();
+    let locks = std::fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|entry| {
+        let target = std::fs::read_link(entry.path()).ok()?;
+        let fd = entry.file_name().into_string().unwrap();
+        let path = format!("/proc/{}/fd/{fd}", std::process::id());
+        target.to_str()?.starts_with("/memfd:tenure-locks-").then_some(path)
+    });
+    let mut found = Vec::new();
+    for path in locks {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_tenure")).args(["stat", &path, "--json"]).output().unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        if document["status"] == 2 {
+            let error = document["error"].as_str().unwrap();
+            assert!(error.contains("CAP_CHECKPOINT_RESTORE"), "{error}");
+            println!("SKIPPED: {error}");
+            return;
+        }
+        let data = &document["data"];
+        assert_eq!((&data["backend"], &data["members_live"]), (&"anonymous".into(), &1.into()));
+        assert_eq!(data["leases"][0]["alive"], true);
+        found.push((data["geometry"]["handles"].as_u64().unwrap(), data["handles_live"].as_u64().unwrap()));
+        let (out, _) = expect(0, &["check", &path]);
+        assert!(out.contains("clean"), "{out}");
+        // It is only looked at.
+        expect(2, &["recover", &path]);
+    }
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found, [(5, 0), (6, 1)]);
+}
