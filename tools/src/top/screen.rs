@@ -93,6 +93,9 @@ extern "C" fn end(signal: libc::c_int) {
 }
 
 #[cfg(test)]
+pub(crate) use tests::child;
+
+#[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io::Read as _;
@@ -164,6 +167,3 @@ mod tests {
         }
     }
 }
-
-#[cfg(test)]
-pub(crate) use tests::child;
