@@ -56,4 +56,5 @@ pub use peek::peek;
 pub use permissions::Permissions;
 pub use presence::NameState;
 pub use segment::{LeaseInfo, Segment, Spec};
+pub use thread::start_thread;
 pub use wiped::{Wiped, WipedPage};

@@ -29,6 +29,12 @@ pub trait Reclaim: Send + Sync {
     /// It may run on a thread with 256 KiB of stack and a descriptor table of its own: it must not use descriptors. It must not call the
     /// [`Lease`](crate::Lease), whose gate is locked meanwhile, and must not own it: the monitor keeps the `Reclaim` alive.
     fn reclaim(&self, data_area: DataArea<'_>, recovery: &Recovery);
+
+    /// Called after `reclaim` of a dead lease, and not after that of a member that leaves: the lease is free by now. `pid` is the number of its
+    /// process, in its own pid namespace; information only. What is true of `reclaim` is true of this.
+    fn recovered(&self, dead: LeaseId, pid: u32) {
+        let _ = (dead, pid);
+    }
 }
 
 /// An open file description of the lock file that one member has for itself: through it the member asks for the locks of the others.
@@ -237,8 +243,11 @@ pub(crate) unsafe fn recover(control: Control<'_>, j: u8, by: u8, reclaim: &dyn 
         word.store(found.freed().0, Ordering::Release);
     }
     reclaim.reclaim(control.data_area(), &recovery);
+    // Relaxed: information only. Before the slot is free, so that it is not the next owner's.
+    let pid = control.pid(j).load(Ordering::Relaxed) as u32;
     // Release: everything is reclaimed before the slot is free; pairs with the Acquires of members that take the slot or read the
     // word. Failure means that another recoverer freed the slot first.
     let freed = word.compare_exchange(found.0, found.freed().0, Ordering::Release, Ordering::Relaxed);
+    reclaim.recovered(dead, pid);
     freed.is_ok().then_some(dead)
 }

@@ -94,6 +94,17 @@ pub enum Place {
 }
 
 impl Place {
+    /// The same place once more, if it has a name.
+    #[must_use]
+    pub fn by_name(&self) -> Option<Self> {
+        match self {
+            Self::Shm(name) => Some(Self::Shm(name.clone())),
+            Self::File(path) => Some(Self::File(path.clone())),
+            Self::SysV(name) => Some(Self::SysV(name.clone())),
+            Self::Memfd(_) | Self::Anonymous | Self::Private => None,
+        }
+    }
+
     /// The backend that serves this place.
     #[must_use]
     pub const fn backend(&self) -> Backend {

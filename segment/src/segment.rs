@@ -1,7 +1,7 @@
 //! The public interface: create, attach, inspect, remove.
 
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use tenure_core::LeaseId;
 use tenure_core::sync::Ordering;
 
-use crate::attachment::Attachment;
+use crate::attachment::{Attachment, FileId};
 use crate::backend::named::{self, Unlinked};
 use crate::backend::{Creation, anonymous, file, memfd, private, sysv};
 use crate::data_area::DataArea;
@@ -158,6 +158,16 @@ impl Segment {
         Ok(Self { attachment: Arc::new(attachment) })
     }
 
+    /// Attaches to the anonymous segment of another process, only to look: it cannot be joined. `memory` leads to the memory, and `locks` to the memfd whose
+    /// bytes are the locks, which is named after the creation id.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn look_at_anonymous(memory: &OwnedFd, locks: &OwnedFd, layout_hash: u64) -> Result<Self, OpenError> {
+        Ok(Self { attachment: Arc::new(anonymous::open(memory, locks, layout_hash)?) })
+    }
+
     pub(crate) fn over(attachment: Arc<Attachment>) -> Self {
         Self { attachment }
     }
@@ -190,6 +200,41 @@ impl Segment {
         })?;
         named::remove_leftovers(&name);
         remove_file(&name, force)
+    }
+
+    /// Takes its name from this very segment if no member lives in it, nor in another one that had the name before. Returns whether the name leads
+    /// somewhere else by now: to nothing, or to a segment that somebody else made.
+    ///
+    /// It locks all leases, as [`remove`](Self::remove) does, before the name goes. A join has the lock of a lease before it looks whether the file still
+    /// has a name. So of both at the same moment:
+    /// - either the join has its lock first, and this returns false;
+    /// - or this has all locks first: then the join finds no lease, or finds afterwards that the name is gone.
+    ///
+    /// # Progress
+    ///
+    /// Waits for no other process. While this is stopped with the locks, joins are `Full`.
+    ///
+    /// # Crash
+    ///
+    /// Killed inside, the segment has its name or has none; it is complete, and nobody is in it.
+    #[must_use]
+    pub fn unname_unused(&self) -> bool {
+        let Some(lock) = &self.attachment.lock else { return false };
+        let Some(name) = &lock.name else { return false };
+        let path = &*name.path();
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(error) => return error == Errno::NOENT,
+        };
+        match FileId::of(&fd) {
+            Ok(id) if id == lock.id => {}
+            moved => return moved.is_ok(),
+        }
+        // As long as `fd` is open, no process can take a lease. What cannot be asked may be locked.
+        let is_unused = matches!(lock::try_write_all(&fd), Ok(true))
+            && matches!(presence::is_anybody_there(name), Ok(false));
+        is_unused && named::unlink(path, &fd).is_ok()
     }
 
     /// The segments of this user in `/dev/shm`, of the backends `Shm` and `SysV`, by name.

@@ -76,6 +76,20 @@ impl Thread {
     }
 }
 
+/// Starts a thread with the descriptors of the caller that runs by itself until `body` is over, with all signals blocked but those of its own
+/// faults. A panic in `body` ends only the thread.
+///
+/// # Errors
+///
+/// The system has no room for it.
+pub fn start_thread(
+    name: &'static CStr,
+    stack_bytes: usize,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    Thread::start(name, stack_bytes, body).map(drop)
+}
+
 impl Drop for Thread {
     fn drop(&mut self) {
         // SAFETY: as in `join`.

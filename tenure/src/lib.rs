@@ -52,7 +52,9 @@ mod allocator;
 mod atomics;
 mod block;
 pub mod collections;
+mod deaths;
 pub mod error;
+mod events;
 #[cfg(feature = "objects")]
 mod files;
 mod geometry;
@@ -64,6 +66,8 @@ mod member;
 mod names;
 #[cfg(feature = "objects")]
 mod object;
+#[cfg(feature = "objects")]
+mod objects;
 mod offset;
 mod options;
 mod place;
@@ -84,6 +88,7 @@ mod typed;
 mod waiting;
 
 pub use block::Block;
+pub use deaths::Death;
 pub use geometry::Geometry;
 pub use handle::{Handle, Raw};
 pub use kind::Kind;
@@ -91,6 +96,8 @@ pub use local::Local;
 pub use member::Member;
 #[cfg(feature = "objects")]
 pub use names::{NameInfo, Named};
+#[cfg(feature = "objects")]
+pub use objects::{LockOwner, ObjectInfo, ObjectState};
 pub use offset::Offset;
 pub use options::Options;
 pub use place::{Key, Place};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tenure_segment::{Backend, Permissions, Place};
 
+use crate::deaths::{Death, OnDeath};
 use crate::error::OpenError;
 use crate::geometry::{Geometry, Plan};
 use crate::space::Space;
@@ -37,6 +38,8 @@ pub struct Options {
     pub(crate) monitor: bool,
     pub(crate) read_only: bool,
     pub(crate) permissions: Permissions,
+    pub(crate) on_death: Option<OnDeath>,
+    pub(crate) replaces_unused: bool,
 }
 
 impl Options {
@@ -54,6 +57,8 @@ impl Options {
             monitor: true,
             read_only: false,
             permissions: Permissions::default(),
+            on_death: None,
+            replaces_unused: false,
         }
     }
 
@@ -158,6 +163,73 @@ impl Options {
     /// ```
     pub fn read_only(mut self, on: bool) -> Self {
         self.read_only = on;
+        self
+    }
+
+    /// Sets whether [`Options::open`] and [`Options::open_file`] replace a space that exists with another geometry and in which nobody lives; off by default. It is for
+    /// programs whose settings change from one run to the next. What is in the space is lost, also what its slots and queues hold.
+    ///
+    /// A space is never replaced while it has a member, living or stopped, while a process joins it, or while members live in an earlier space of that
+    /// name; the error is [`OpenError::Geometry`] then. A process that has opened the old space and joins afterwards is refused with
+    /// [`JoinError::Removed`](crate::error::JoinError::Removed), and opens it again. Between the old space and the new one the name leads to
+    /// nothing for a moment: an [attach](Self::attach) may find none, and of several that open it then, one creates it.
+    ///
+    /// ```
+    /// use tenure::{error::OpenError, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-replace-{}", std::process::id());
+    /// let before = Space::options().handles(64).scratch(1 << 20).open(&name)?;
+    /// let me = before.join()?;
+    /// let options = Space::options().handles(128).scratch(1 << 20).replace_unused(true);
+    /// let refused = options.clone().open(&name);
+    /// assert!(matches!(refused, Err(OpenError::Geometry { what: "handles", expected: 128, found: 64 })));
+    ///
+    /// me.leave()?;
+    /// let after = options.open(&name)?;
+    /// assert!(after.created() && after.geometry().handles == 128);
+    /// # tenure::Space::remove(tenure::Backend::Shm, &name, false)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn replace_unused(mut self, on: bool) -> Self {
+        self.replaces_unused = on;
+        self
+    }
+
+    /// Sets what the members that join by this `Space` call when they have recovered a dead member: to write it to a log, for instance.
+    ///
+    /// Each member calls it for the deaths in whose recovery it took part, with what it took back itself: by its monitor, in its join, when it ran out
+    /// of something, or in [`Member::recover`](crate::Member::recover). When several survivors notice a death at the same moment, each of them may
+    /// have a part, and their numbers add up; one that finds everything done is not told. To learn that one process has ended, wait for a
+    /// [`Process`](crate::process::Process).
+    ///
+    /// The calls are made one after the other, on a thread that the join starts for them, after the recovery and without any lock of tenure: they may use
+    /// the member, take long, and panic. The thread blocks signals. What was told before the member leaves is still called, perhaps after it has left;
+    /// the leave does not wait for it. What the closure owns is dropped afterwards; if that is the member itself, it never leaves.
+    ///
+    /// ```
+    /// # use std::sync::mpsc;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (send, deaths) = mpsc::channel();
+    /// let options = tenure::Space::options().scratch(1 << 20);
+    /// let space = options.on_death(move |death| _ = send.send(*death)).anonymous()?;
+    /// let me = space.join()?;
+    ///
+    /// // SAFETY: the child only calls what is below and never returns.
+    /// let child = unsafe { libc::fork() };
+    /// if child == 0 {
+    ///     let victim = space.join().unwrap();
+    ///     let _block = victim.alloc(std::alloc::Layout::new::<[u8; 4096]>()).unwrap();
+    ///     // SAFETY: no preconditions.
+    ///     unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    /// }
+    /// let death = deaths.recv()?;
+    /// assert_eq!((death.pid, death.blocks), (child.try_into()?, 1));
+    /// # // SAFETY: our child.
+    /// # unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    /// # Ok(()) }
+    /// ```
+    pub fn on_death(mut self, call: impl Fn(&Death) + Send + Sync + 'static) -> Self {
+        self.on_death = Some(OnDeath::new(call));
         self
     }
 
@@ -348,6 +420,17 @@ impl Options {
     /// [`OpenError`].
     pub fn anonymous(self) -> Result<Space, OpenError> {
         self.create(Place::Anonymous)
+    }
+
+    /// Attaches to the [anonymous](Self::anonymous) space of another process, only to look at it: whoever joins is refused. A process that may trace the
+    /// other one opens `locks` by `/proc/PID/fd/N`: the memfd that is named `tenure-locks-` and the id of the creation. With CAP_CHECKPOINT_RESTORE it opens
+    /// `memory` by `/proc/PID/map_files`. The `tenure` command does so.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn look_at_anonymous(self, memory: &OwnedFd, locks: &OwnedFd) -> Result<Space, OpenError> {
+        Space::look_at_anonymous(memory, locks, &self)
     }
 
     /// Creates a space for this process alone. The interface is the same, and no memory is shared.

@@ -152,23 +152,33 @@ fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
     }
 }
 
+/// The words of the payload of a handle, for an inspection that does not hold it: they may be those of another handle by now, and are loaded
+/// atomically only. `None` if they are not all there.
+#[cfg(feature = "objects")]
+pub(crate) fn payload_words<'a>(
+    slab: &'a Slab<'_>,
+    scratch: &'a Scratch<'_>,
+    handle: &HandleInfo,
+) -> Option<&'a [tenure_core::sync::Word]> {
+    use tenure_core::sync::Word;
+
+    let words = usize::try_from(handle.len / 8).ok()?;
+    match handle.block {
+        None => slab.inline_words(handle.index).and_then(|all| all.get(..words)),
+        Some(offset) => {
+            let found = scratch.find(offset).is_ok_and(|found| handle.len <= found.bytes);
+            let at = found.then(|| scratch.address(offset).cast::<Word>()).filter(|at| at.is_aligned())?;
+            // SAFETY: a block of the space, mapped as long as the scratch memory, at least that long and aligned; loaded atomically only.
+            Some(unsafe { std::slice::from_raw_parts(at, words) })
+        }
+    }
+}
+
 /// Inspects the record of a bucket of a map.
 #[cfg(feature = "objects")]
 fn look_at_record(slab: &Slab<'_>, scratch: &Scratch<'_>, handle: &HandleInfo, report: &mut Report) {
-    use std::slice;
-    use tenure_core::sync::Word;
-
-    let bytes = handle.len as usize;
-    let record = match handle.block {
-        None => slab.inline_words(handle.index).and_then(|words| words.get(..bytes / 8)),
-        Some(offset) => {
-            let found = scratch.find(offset).is_ok_and(|found| handle.len <= found.bytes);
-            let at = found.then(|| scratch.address(offset).cast::<Word>());
-            // SAFETY: a block of the space, mapped for the whole inspection, at least that long and aligned to 16 bytes; loaded atomically only.
-            at.map(|at| unsafe { slice::from_raw_parts(at, bytes / 8) })
-        }
-    };
-    let is_whole = bytes.is_multiple_of(8) && record.is_some_and(crate::collections::map::is_whole);
+    let record = payload_words(slab, scratch, handle);
+    let is_whole = handle.len.is_multiple_of(8) && record.is_some_and(crate::collections::map::is_whole);
     // The words belong together if the handle is unchanged.
     if !is_whole && slab.inspect(handle.index) == Some(*handle) {
         report

@@ -6,13 +6,14 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tenure_core::Recovery;
+use tenure_core::{LeaseId, Recovery};
 use tenure_scratch_alloc::{self as scratch, Backing, OutOfMemory, Scratch};
 #[cfg(feature = "objects")]
 use tenure_segment::sleepers::Sleepers;
 use tenure_segment::{CommitError, DataArea, Lease, Segment, Wiped, WipedPage};
 use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
 
+use crate::deaths::{Death, Ear, OnDeath, Teller};
 use crate::error::{BlockError, CreateError, ReadOnly, ScratchError};
 use crate::geometry::Plan;
 use crate::kind::Kind;
@@ -61,12 +62,29 @@ pub(crate) struct Reclaimer {
     leases: AtomicU64,
     handles: AtomicU64,
     blocks: AtomicU64,
+    /// Handles, blocks and locks that the last recovery took back.
+    last: [AtomicU64; 3],
+    pub(crate) on_death: Option<OnDeath>,
+    pub(crate) teller: Teller,
 }
 
 impl Reclaimer {
-    pub(crate) fn new(plan: Arc<Plan>, space_tag: u8) -> Self {
+    /// A reclaimer, and who listens to what it tells, if anybody does.
+    pub(crate) fn new(plan: Arc<Plan>, space_tag: u8, on_death: Option<OnDeath>) -> (Self, Option<Ear>) {
         let zero = || AtomicU64::new(0);
-        Self { plan, space_tag, ref_counts: OnceLock::new(), leases: zero(), handles: zero(), blocks: zero() }
+        let (teller, ear) = Teller::new(on_death.clone());
+        let this = Self {
+            plan,
+            space_tag,
+            ref_counts: OnceLock::new(),
+            leases: zero(),
+            handles: zero(),
+            blocks: zero(),
+            last: [zero(), zero(), zero()],
+            on_death,
+            teller,
+        };
+        (this, ear)
     }
 
     /// The local reference counts of lease `me`; a reclaimer serves one lease only.
@@ -87,6 +105,8 @@ impl tenure_segment::Reclaim for Reclaimer {
         let ref_counts = self.ref_counts(recovery.by());
         #[cfg(feature = "objects")]
         let mcas_descriptors = crate::waiting::mcas_descriptors(data_area, &self.plan);
+        #[cfg_attr(not(feature = "objects"), expect(unused_mut, reason = "objects add to it"))]
+        let mut locks = 0;
         let settle = |kind, held| {
             #[cfg(feature = "objects")]
             if let Ok(payload) = crate::raw::place(&slab, &scratch, held)
@@ -95,6 +115,7 @@ impl tenure_segment::Reclaim for Reclaimer {
                 && let Some(words) = unsafe { crate::state::words_of(payload) }
             {
                 let dead = recovery.dead().index;
+                locks += u64::from(crate::waiting::recover::has_lock(Kind::from_number(kind), words, dead));
                 crate::waiting::recover::recover(Kind::from_number(kind), words, &mcas_descriptors, dead);
             }
             let _: (u64, tenure_slab::Held) = (kind, held);
@@ -111,6 +132,16 @@ impl tenure_segment::Reclaim for Reclaimer {
         self.leases.fetch_add(1, Ordering::Relaxed);
         self.handles.fetch_add(u64::from(handles.handles), Ordering::Relaxed);
         self.blocks.fetch_add(blocks + spans.blocks, Ordering::Relaxed);
+        for (last, now) in self.last.iter().zip([handles.handles.into(), blocks + spans.blocks, locks]) {
+            // Relaxed: read by this thread, in `recovered`.
+            last.store(now, Ordering::Relaxed);
+        }
+    }
+
+    fn recovered(&self, dead: LeaseId, pid: u32) {
+        // Relaxed: stored by this thread.
+        let [handles, blocks, locks] = [0, 1, 2].map(|i: usize| self.last[i].load(Ordering::Relaxed));
+        self.teller.tell_death(Death { lease: dead, pid, handles, blocks, locks });
     }
 }
 
@@ -225,7 +256,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(feature = "objects")]
 impl Drop for Shared {
     fn drop(&mut self) {
         self.close_threads();
@@ -244,11 +274,17 @@ impl std::ops::Deref for Shared {
 impl Shared {
     /// Ends the member's threads that access the segment. Again, it does nothing.
     pub(crate) fn close_threads(&mut self) {
+        let is_forked = self.lease.check() == Err(crate::error::NotMember::ForkedChild);
         #[cfg(feature = "objects")]
         {
-            let is_forked = self.lease.check() == Err(crate::error::NotMember::ForkedChild);
             self.objects.watcher.close(is_forked);
             self.objects.sleepers.close(is_forked);
+        }
+        if !is_forked {
+            if self.lease.check().is_ok() {
+                crate::events::leaves(self.lease.id());
+            }
+            self.reclaimer.teller.close();
         }
     }
 
@@ -365,7 +401,7 @@ impl Shared {
         match alloc() {
             Err(ScratchError::Exhausted { .. } | ScratchError::NoMemory { .. }) => {
                 self.scavenge();
-                alloc()
+                alloc().inspect_err(|_| self.reclaimer.teller.tell_exhausted("scratch"))
             }
             result => result,
         }
@@ -397,9 +433,10 @@ impl Shared {
             return Ok(());
         }
         self.scavenge();
-        self.slab
-            .claim(acquire, ref_counts, cache, free)
-            .map_err(|Exhausted { .. }| CreateError::Exhausted { capacity: plan.geometry.handles })
+        self.slab.claim(acquire, ref_counts, cache, free).map_err(|Exhausted { .. }| {
+            self.reclaimer.teller.tell_exhausted("handles");
+            CreateError::Exhausted { capacity: plan.geometry.handles }
+        })
     }
 
     pub(crate) fn trim(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! A space: a segment with its plan. An inspection needs no more; to hold handles and memory, join and become a [`Member`].
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,9 +9,11 @@ use tenure_scratch_alloc::{Found as BlockInfo, Scratch};
 use tenure_segment::{
     Backend, DataArea, JoinOptions, LeaseInfo, ListError, Listed, NameState, Place, Segment, Spec,
 };
-use tenure_slab::{HandleInfo, Slab, SlotInfo};
+use tenure_slab::{HandleInfo, Slab, SlotInfo, Token};
 
+use crate::deaths::OnDeath;
 use crate::error::{JoinError, OpenError, RemoveError};
+use crate::events;
 use crate::geometry::{Geometry, LAYOUT_HASH, Plan};
 use crate::member::Member;
 use crate::options::Options;
@@ -36,6 +38,7 @@ pub struct Space {
     plan: Arc<Plan>,
     monitor: bool,
     read_only: bool,
+    on_death: Option<OnDeath>,
 }
 
 impl Space {
@@ -60,12 +63,40 @@ impl Space {
             scratch.init();
         };
         let spec = Spec { permissions: options.permissions, ..plan.spec() };
-        let segment = Segment::open_or_create(place, &spec, &mut init)?;
-        Self::over(segment, &options)
+        // Others may change the geometry back and forth: at some time that is an error.
+        let (mut place, mut attempts) = (place, if options.replaces_unused { 16 } else { 0 });
+        let mut is_replaced = false;
+        loop {
+            let again = place.by_name().filter(|_| attempts > 0);
+            let segment = Segment::open_or_create(place, &spec, &mut init)?;
+            match (Self::over(segment.clone(), &options), again) {
+                (Err(OpenError::Geometry { .. }), Some(again)) if segment.unname_unused() => {
+                    (place, is_replaced) = (again, true);
+                    attempts -= 1;
+                }
+                (space, _) => {
+                    let space = space?;
+                    events::space(&space, is_replaced && space.created());
+                    return Ok(space);
+                }
+            }
+        }
     }
 
     pub(crate) fn attach(place: Place, options: Options) -> Result<Self, OpenError> {
-        Self::over(Segment::open(place, LAYOUT_HASH, options.permissions)?, &options)
+        let space = Self::over(Segment::open(place, LAYOUT_HASH, options.permissions)?, &options)?;
+        events::space(&space, false);
+        Ok(space)
+    }
+
+    pub(crate) fn look_at_anonymous(
+        memory: &OwnedFd,
+        locks: &OwnedFd,
+        options: &Options,
+    ) -> Result<Self, OpenError> {
+        let space = Self::over(Segment::look_at_anonymous(memory, locks, LAYOUT_HASH)?, options)?;
+        events::space(&space, false);
+        Ok(space)
     }
 
     fn over(segment: Segment, options: &Options) -> Result<Self, OpenError> {
@@ -78,7 +109,9 @@ impl Space {
         let data_area = segment.data_area();
         let (slab, _) = views(data_area, data_area, &plan, 1);
         slab.verify()?;
-        Ok(Self { segment, plan: Arc::new(plan), monitor: options.monitor, read_only: options.read_only })
+        let on_death = options.on_death.clone();
+        let (monitor, read_only) = (options.monitor, options.read_only);
+        Ok(Self { segment, plan: Arc::new(plan), monitor, read_only, on_death })
     }
 
     /// The tag of this space's tokens: 1 to 255, computed from the id of its creation.
@@ -125,12 +158,20 @@ impl Space {
             plan: Arc::clone(&shared.reclaimer.plan),
             monitor: shared.lease.is_guarded(),
             read_only: shared.check_writer().is_err(),
+            on_death: shared.reclaimer.on_death.clone(),
         }
     }
 
     pub(crate) fn join_as(&self, options: JoinOptions) -> Result<Member, JoinError> {
-        let reclaimer = Arc::new(Reclaimer::new(Arc::clone(&self.plan), self.tag()));
+        let (reclaimer, ear) = Reclaimer::new(Arc::clone(&self.plan), self.tag(), self.on_death.clone());
+        let reclaimer = Arc::new(reclaimer);
         let lease = self.segment.join(options, Arc::clone(&reclaimer) as Arc<dyn tenure_segment::Reclaim>)?;
+        if let Some(ear) = ear {
+            // What was recovered meanwhile waits for it.
+            let what = "start the thread that tells of deaths";
+            ear.listen().map_err(|source| JoinError::Os { what, source })?;
+        }
+        events::joined(lease.id());
         let reader = self.read_only.then(|| self.segment.clone());
         Ok(Member::new(Shared::new(lease, reclaimer, reader)))
     }
@@ -299,6 +340,21 @@ impl Space {
         slab.iter().collect()
     }
 
+    /// The token of a handle of [`Space::handles`]. `None` if its words are corrupt.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create(&7u64)?;
+    /// assert_eq!(space.token_of(&space.handles()[0]), Some(handle.token()));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn token_of(&self, handle: &HandleInfo) -> Option<Token> {
+        Token::new(self.tag(), handle.generation, handle.index)
+    }
+
     /// The slots that are not empty, by number. Other processes may change them during the call, so the list is not a snapshot of one
     /// moment.
     ///
@@ -425,6 +481,32 @@ impl Space {
     #[must_use]
     pub fn names(&self) -> Vec<crate::NameInfo> {
         crate::names::list(&self.views(), &self.directory())
+    }
+
+    /// The system's own objects in use: who has each lock, and how full each queue is. Other processes may change them during the call, so
+    /// the list is not a snapshot of one moment; the call holds none of them.
+    ///
+    /// ```
+    /// use tenure::{sync::Mutex, ObjectState, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// let guard = mutex.lock()?;
+    /// let objects = space.objects(); // usually in another process
+    /// let ObjectState::Lock { owner, .. } = &objects[0].state else { panic!("{objects:?}") };
+    /// assert_eq!(owner.map(|owner| owner.lease), Some(me.lease().index));
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "objects")]
+    #[must_use]
+    pub fn objects(&self) -> Vec<crate::ObjectInfo> {
+        let (slab, scratch) = self.views();
+        let data_area = self.segment.data_area();
+        let before = self.segment.total_bytes() - self.segment.data_area_bytes();
+        let offset =
+            |word: *const tenure_core::sync::Word| before + (word.addr() - data_area.base().addr()) as u64;
+        crate::objects::list(&slab, &scratch, self.tag(), self.plan.geometry.members, offset)
     }
 
     #[cfg(feature = "objects")]

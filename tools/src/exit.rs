@@ -44,14 +44,22 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// The number that the program exits with.
+    #[must_use]
+    pub const fn status(self) -> u8 {
+        match self {
+            Self::Well => 0,
+            Self::Wrong => 1,
+            Self::Refused => 2,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(match exit {
-            Exit::Well => 0,
-            Exit::Wrong => 1,
-            Exit::Refused => 2,
-            Exit::Interrupted => 130,
-        })
+        ExitCode::from(exit.status())
     }
 }
 
@@ -75,6 +83,7 @@ pub fn refuse_at_sigbus() {
     extern "C" fn cut(_: libc::c_int) {
         const TEXT: &[u8] =
             b"tenure: the file of the segment was cut, or its file system was full, while it was read\n";
+        crate::top::screen::give_back();
         // SAFETY: both may be called in a handler; the text lives as long as the program.
         unsafe {
             libc::write(2, TEXT.as_ptr().cast(), TEXT.len());

@@ -44,6 +44,11 @@ impl<const N: usize> fmt::Display for Table<N> {
     }
 }
 
+/// A name on a terminal. It may contain any byte, also a line break: escaped, one name is a line and changes nothing else.
+pub fn shown(name: &str) -> String {
+    name.escape_debug().to_string()
+}
+
 /// A number in thousands or millions.
 pub fn count(number: f64) -> String {
     match number {

@@ -35,7 +35,7 @@ use crate::waiting::source::attend;
 use crate::waiting::word::HalfWord;
 use crate::waiting::{WaitError, WaitOptions};
 
-const CAPACITY: usize = 4;
+pub(crate) const CAPACITY: usize = 4;
 const KIND: usize = 5;
 const TAIL: usize = 8;
 const HEAD: usize = 24;

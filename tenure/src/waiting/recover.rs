@@ -57,6 +57,21 @@ pub(crate) fn recover(kind: Kind, words: &[Word], mcas: &McasDescriptors<'_>, de
     }
 }
 
+/// Whether the lease has a lock: to write, or to read. While it is taken together with others, it is not said to have it.
+pub(crate) fn has_lock(kind: Kind, words: &[Word], lease: u8) -> bool {
+    if !matches!(kind, Kind::MUTEX | Kind::LOCKED | Kind::VERSIONED | Kind::RWLOCK) {
+        return false;
+    }
+    // Relaxed, both: information only.
+    let load = |word: &Word| word.load(std::sync::atomic::Ordering::Relaxed);
+    let word = words.first().map_or(0, load);
+    let is_owner =
+        |word| matches!(mutex::State::of(word), mutex::State::Owned(owner) if owner.lease() == lease);
+    let is_reader =
+        || readers_word(words, lease).is_some_and(|readers| rwlock::readers(load(readers) as u32) > 0);
+    word >> 32 == 0 && is_owner(word as u32) || kind == Kind::RWLOCK && is_reader()
+}
+
 /// The findings of `check` in an object's state.
 pub(crate) struct Findings {
     pub(crate) violations: Vec<String>,
