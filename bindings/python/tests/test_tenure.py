@@ -93,10 +93,10 @@ class Header(unittest.TestCase):
             self.assertEqual([plain(it) for it in theirs], [plain(it) for it in ours], function)
 
     def test_structures(self):
-        widths = {"int32_t": 4, "uint32_t": 4, "uint64_t": 8, "size_t": 8, "void *": 8, "char": 1}
+        widths = {"int32_t": 4, "uint32_t": 4, "uint64_t": 8, "size_t": 8, "void *": 8, "char": 1, "struct tenure_handle": 24}
         for structure, ours in _library.STRUCTURES.items():
             body = re.search(rf"struct {structure} {{(.*?)}}", self.text, flags=re.S).group(1)
-            fields = re.findall(r"(u?int32_t|uint64_t|size_t|void \*|char) ?(\w+)(?:\[(\d+)\])?;", body)
+            fields = re.findall(r"(u?int32_t|uint64_t|size_t|void \*|char|struct tenure_handle) ?(\w+)(?:\[(\d+)\])?;", body)
             self.assertEqual([field for _, field, _ in fields], [field for field, _ in ours._fields_])
             self.assertEqual(
                 [widths[kind] * int(length or 1) for kind, _, length in fields],
