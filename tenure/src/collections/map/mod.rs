@@ -1104,11 +1104,12 @@ impl Shared {
         let record = self.create_record(caches, source, words)?;
         let block = self.slab.block_of(record.held);
         let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
-        let free = |block| self.free_ended(&mut caches.blocks, block);
+        let (blocks, cache) = (&mut caches.blocks, &mut caches.handles.cache);
+        let free = |block| self.free_ended(blocks, block);
         let put = if mutant!("map.change.any_record") {
             self.slab.replace(acquire, ref_counts, record.held, slot, free).map(|_| ())
         } else {
-            self.slab.replace_exactly(acquire, ref_counts, record.held, slot, expected, free)
+            self.slab.replace_exactly(acquire, ref_counts, record.held, slot, expected, cache, free)
         };
         // SAFETY: the count of the new record, which no other code knows.
         let _ = unsafe { self.close(caches, record) };

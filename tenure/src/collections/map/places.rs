@@ -43,7 +43,7 @@ impl<'m> Places<'m> {
     /// The record of a bucket lies at this offset now.
     pub(super) fn tell(self, bucket: u32, offset: u64) {
         if let Some(place) = self.0.get(bucket as usize) {
-            // Of a segment of more than 64 GiB some places are never right.
+            // A space has at most 64 GiB of scratch memory: 2^32 granules.
             place.store((offset / GRANULE) as u32, Ordering::Relaxed);
         }
     }
