@@ -8,7 +8,7 @@ use crate::error::Stale;
 use crate::local::{Local, RefCounts};
 use crate::slab::{Held, Slab};
 use crate::sync::fence;
-use crate::word::{Release, Renew, Snapshot, State};
+use crate::word::{Claimed, Release, Renew, Reserved, Snapshot, State};
 
 /// The result of a close.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -226,31 +226,9 @@ impl Slab<'_> {
     /// [`Self::free_if_unheld`], in a slab with slots or in one without.
     #[inline(always)]
     fn decide<const SLOTS: bool>(&self, ref_counts: &RefCounts, entry: Entry<'_>, index: u32) -> Decision {
-        let seen = entry.word().load();
-        if !matches!(seen.state(), Some(State::Init | State::Live)) {
+        let Some((reserved, block)) = self.unheld::<SLOTS>(ref_counts, entry, index) else {
             return Decision::NOTHING;
-        }
-        // Held by a slot: whoever empties it decides afterwards. This look spares the CAS; the one below decides.
-        if SLOTS && self.is_kept(index, seen.generation()) && !mutant!("slab.free_if_unheld.no_slot") {
-            return Decision::NOTHING;
-        }
-        let Some(reserved) = entry.word().reserve(seen, ref_counts.tag()) else { return Decision::NOTHING };
-        if entry.bits().any() && !mutant!("slab.free_if_unheld.no_second_look") {
-            return Decision::NOTHING;
-        }
-        // After the bits: nobody who has a bit is putting it anywhere now.
-        let generation = reserved.generation();
-        if SLOTS && self.is_kept(index, generation) && !mutant!("slab.free_if_unheld.no_slot") {
-            return Decision::NOTHING;
-        }
-        if SLOTS {
-            // Release: the loads of the slot above, or the change of the slot by this process, come before everything that is stored after the end
-            // of the handle, by whomever: whoever loads that, and passes the fence of `Look::is_still`, sees that the slot has changed.
-            fence(ordering!("slab.slot.ended", Release, Acquire));
-        }
-        // Load length and offset before the generation ends: afterwards a claimer may store new ones. If they are not of this
-        // generation, the CAS below fails.
-        let block = entry.block_ref(index, generation);
+        };
         match entry.word().release(reserved, self.layout().generation_bits()) {
             Release::Overtaken => return Decision::NOTHING,
             Release::Retired => {}
@@ -259,5 +237,83 @@ impl Slab<'_> {
             }
         }
         Decision { ended: true, block }
+    }
+
+    /// The first half of [`Self::free_if_unheld`]: the word has our tag, and nobody held the handle afterwards. Its block, if it has one.
+    #[inline(always)]
+    fn unheld<const SLOTS: bool>(
+        &self,
+        ref_counts: &RefCounts,
+        entry: Entry<'_>,
+        index: u32,
+    ) -> Option<(Reserved, Option<BlockRef>)> {
+        let seen = entry.word().load();
+        if !matches!(seen.state(), Some(State::Init | State::Live)) {
+            return None;
+        }
+        // Held by a slot: whoever empties it decides afterwards. This look spares the CAS; the one below decides.
+        if SLOTS && self.is_kept(index, seen.generation()) && !mutant!("slab.free_if_unheld.no_slot") {
+            return None;
+        }
+        let reserved = entry.word().reserve(seen, ref_counts.tag())?;
+        if entry.bits().any() && !mutant!("slab.free_if_unheld.no_second_look") {
+            return None;
+        }
+        // After the bits: nobody who has a bit is putting it anywhere now.
+        let generation = reserved.generation();
+        if SLOTS && self.is_kept(index, generation) && !mutant!("slab.free_if_unheld.no_slot") {
+            return None;
+        }
+        if SLOTS {
+            // Release: the loads of the slot above, or the change of the slot by this process, come before everything that is stored after the end
+            // of the handle, by whomever: whoever loads that, and passes the fence of `Look::is_still`, sees that the slot has changed.
+            fence(ordering!("slab.slot.ended", Release, Acquire));
+        }
+        // Load length and offset before the generation ends: afterwards a claimer may store new ones. If they are not of this
+        // generation, the CAS that ends it fails.
+        Some((reserved, entry.block_ref(index, generation)))
+    }
+
+    /// As [`Self::free_if_unheld`], for a handle that this process has let out of a slot; but if the handle ends, its entry is not FREE but the
+    /// caller's, for its cache. The caller frees the block, and removes its name from the entry.
+    ///
+    /// It is a claim before the end: our bit first, the word second. Our bit is set while the handle is LIVE and held by nobody else:
+    /// - whoever decides about it meanwhile sees the bit, or has looked before and its CAS fails, because our tag is in the word; we decide;
+    /// - an opener removes our tag, so our CAS fails: then we clear our bit as any closer does, and decide again.
+    ///
+    /// Siblings wait: the bit must not look like that of a creator.
+    ///
+    /// # Progress
+    ///
+    /// As [`Self::free_if_unheld`].
+    ///
+    /// # Crash
+    ///
+    /// After the tag: as there. After the bit: a bit of a dead lease at a handle that nobody else holds; its recovery ends the handle. After the CAS:
+    /// INIT with the bit of a dead lease, which names the block of the generation that is over, as after a private close.
+    pub(crate) fn renew_if_unheld(
+        &self,
+        ref_counts: &RefCounts,
+        entry: Entry<'_>,
+        index: u32,
+    ) -> Result<(Claimed, Option<BlockRef>), Decision> {
+        let unheld = self.unheld::<true>(ref_counts, entry, index);
+        let (reserved, block) = unheld.ok_or(Decision::NOTHING)?;
+        let me = ref_counts.lease_index();
+        entry.bits().set(me);
+        let Some(claimed) = entry.word().renew_reserved(reserved, index, self.layout().generation_bits())
+        else {
+            // As in a close that is not private.
+            let is_held = entry.bits().clear(me);
+            return Err(if is_held {
+                Decision::NOTHING
+            } else {
+                self.free_if_unheld(ref_counts, entry, index)
+            });
+        };
+        if let Some(home) = self.home(index) {
+            home.reset();
+        }
+        Ok((claimed, block))
     }
 }

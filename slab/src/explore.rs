@@ -215,6 +215,18 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Replaces what is in a slot at the moment by the handle that the member got last; the entry of the former one goes to the cache.
+    fn exchange(&self, who: usize, slot: u32) {
+        let a = self.actor(who);
+        let Some(held) = a.held.borrow().last().copied() else { return };
+        let (expected, cache) = (self.slab.slot(slot).map(|info| info.token), &mut *a.cache.borrow_mut());
+        let free = |block| self.free(a, block);
+        match self.slab.replace_exactly(&a.acquire, &a.ref_counts, held, slot, expected, cache, free) {
+            Ok(()) | Err(PutError::Full { .. } | PutError::Already { .. } | PutError::InTransit { .. }) => {}
+            Err(other) => panic!("{held:?}: {other}"),
+        }
+    }
+
     /// Puts the handle that the member got first into a container slot, if the one that it got last is the container.
     fn put_in_own(&self, who: usize) {
         let a = self.actor(who);
@@ -526,6 +538,24 @@ const SCRIPTS: &[Script] = &[
         w.close(PEER, false);
         w.create(VICTIM, None);
         w.watched(|| w.put(VICTIM, 1, true));
+        w.watched(|| w.close(VICTIM, false));
+    }),
+    ("replaces exactly, and uses the entry of what was there", |w| {
+        w.create(PEER, Some(100));
+        w.put(PEER, 1, false);
+        w.close(PEER, false);
+        w.create(VICTIM, Some(200));
+        w.watched(|| w.exchange(VICTIM, 1));
+        w.watched(|| w.close(VICTIM, false));
+        w.watched(|| w.create(VICTIM, Some(300)));
+        w.watched(|| w.exchange(VICTIM, 1));
+        w.watched(|| w.close(VICTIM, true));
+    }),
+    ("replaces exactly what a peer holds, or opens", |w| {
+        w.create(PEER, None);
+        w.put(PEER, 1, false);
+        w.create(VICTIM, None);
+        w.watched(|| w.exchange(VICTIM, 1));
         w.watched(|| w.close(VICTIM, false));
     }),
     ("takes, puts again", |w| {
@@ -983,6 +1013,7 @@ const WRITES: &[&str] = &[".bits().set(", ".bits().clear(", ".store(", ".compare
 /// The writes that a victim passes only if others interfere.
 const UNPASSED: &[&str] = &[
     // Lost races: see LOST.
+    "close.rs: let is_held = entry.bits().clear(me);",
     "create.rs: let others = entry.bits().clear(me);",
     // Only after a lost hint, which changes nothing.
     "create.rs: self.hint(index / 64).fetch_or(1 << (index % 64), Ordering::Relaxed);",
@@ -1000,6 +1031,7 @@ const UNPASSED: &[&str] = &[
 
 /// The part of `UNPASSED` that needs an interfering member.
 const LOST: &[&str] = &[
+    "close.rs: let is_held = entry.bits().clear(me);",
     "create.rs: let others = entry.bits().clear(me);",
     "open.rs: let others = entry.bits().clear(ref_counts.lease_index());",
 ];

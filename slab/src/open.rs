@@ -244,7 +244,8 @@ impl Slab<'_> {
     /// If the process's bit is set already, and the word is LIVE with this generation afterwards, then this process has created the
     /// handle:
     ///
-    /// 1. Only a thread that is busy changes the bit, so it was set before, and by a claim: an opener would have written a count down.
+    /// 1. Only a thread that is busy changes the bit, so it was set before, and by a claim (`renew_if_unheld` is one): an opener would have
+    ///    written a count down.
     /// 2. Since that claim the bit was set, so no other process could end a generation of the entry or claim it. Its words since then,
     ///    this LIVE one too, are of this process.
     /// 3. So there is one count of the creator, unless it closes before the shared flag is set. A private close is a CAS from LIVE, not

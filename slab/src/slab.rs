@@ -6,7 +6,7 @@ use std::{fmt, hash, ptr};
 
 use crate::cache::{CACHE_MAX, Cache};
 use crate::entry::{Entry, LINE, Len};
-use crate::geometry::{Geometry, GeometryError, INLINE_BYTES, Layout};
+use crate::geometry::{GROUP_HANDLES, Geometry, GeometryError, INLINE_BYTES, Layout};
 use crate::sync::{Ordering, Word};
 use crate::token::Token;
 use crate::word::Snapshot;
@@ -291,8 +291,13 @@ impl<'a> Slab<'a> {
     }
 
     /// The entry, if its memory is committed: so that a load of it cannot fail.
+    #[inline(always)]
     pub(crate) fn committed_entry(&self, index: u32) -> Option<Entry<'a>> {
-        self.entry(index).filter(|_| index < self.committed_handles())
+        let entry = self.entry(index)?;
+        // As in `committed_groups`, without its limit: the layout has the handle.
+        // SAFETY: the layout has a handle, so this is no slab of zero bytes, and `new` got the control line with the rest of the words.
+        let groups = unsafe { &*self.words }.load(Ordering::Acquire);
+        (u64::from(index / GROUP_HANDLES) < groups).then_some(entry)
     }
 
     /// Counts whatever may have made something READY behind the head of a queue: see src/slots/queue.rs.

@@ -242,6 +242,7 @@ pub(crate) enum Release {
 /// | any tag -> my tag | `free_if_unheld` | a stale tag; overwritten or reset by the next one |
 /// | g, my tag -> FREE g+1 | `free_if_unheld`, after reading an empty holder set | attached block is garbage `[scratch-attached-garbage]`; the entry still names it |
 /// | LIVE g, tag 0, shared 0 -> INIT g+1 | the creator, closing; its bit stays set | INIT with a dead bit |
+/// | LIVE g, my tag -> INIT g+1 | `renew_if_unheld`, after reading an empty holder set and setting its bit | INIT with a dead bit |
 /// | (g+1 would not fit) -> RETIRED | instead of FREE or INIT in the two rows above | the entry is not used again |
 ///
 /// The holder set `bits` and this word are a Dekker pair. An opener sets its bit and then loads the word; `free_if_unheld` stores its tag
@@ -349,6 +350,24 @@ impl<'a> HandleWord<'a> {
             .map(|_| Reserved(mine))
     }
 
+    /// LIVE g, my tag -> INIT g+1, and the caller's. The caller has loaded an empty holder set after [`Self::reserve`], and has set its bit since. `None` if
+    /// an opener or a newer closer has changed the word, or if it was not LIVE, or if g+1 would not fit.
+    pub(crate) fn renew_reserved(
+        self,
+        reserved: Reserved,
+        index: u32,
+        generation_bits: u32,
+    ) -> Option<Claimed> {
+        let (generation, next) = (reserved.generation(), reserved.generation() + 1);
+        if !reserved.0.is_live(generation) || next >> generation_bits != 0 {
+            return None;
+        }
+        let new = Snapshot::new(next, 0, false, State::Init);
+        // SeqCst [D]: word: as `release`; and it publishes the caller's bit, as `claim`. Failure decides nothing: Relaxed.
+        let renewed = self.0.compare_exchange(reserved.0.0, new.0, Ordering::SeqCst, Ordering::Relaxed);
+        renewed.ok().map(|_| Claimed::new(next, index))
+    }
+
     /// g, my tag -> FREE g+1 (or RETIRED). The caller has loaded an empty holder set after [`Self::reserve`].
     pub(crate) fn release(self, reserved: Reserved, generation_bits: u32) -> Release {
         let generation = reserved.generation();
@@ -433,6 +452,26 @@ mod tests {
         let reserved = handle.reserve(handle.load(), 3).unwrap();
         assert_eq!(handle.release(reserved, 4), Release::Retired);
         assert_eq!((handle.peek().state(), handle.peek().tag()), (Some(State::Retired), 0));
+    }
+
+    #[test]
+    fn what_is_live_and_reserved_is_renewed_before_the_last_generation() {
+        let renewed = |state, generation| {
+            let word = Word::new(Snapshot::new(generation, 0, true, state).raw());
+            let handle = HandleWord::new(&word);
+            let reserved = handle.reserve(handle.load(), 3).unwrap();
+            let claimed = handle.renew_reserved(reserved, 7, 4);
+            assert_eq!(handle.peek().tag(), if claimed.is_some() { 0 } else { 3 });
+            claimed.map(|claimed| (handle.peek().state(), claimed))
+        };
+        assert_eq!(renewed(State::Live, 14), Some((Some(State::Init), Claimed::new(15, 7))));
+        assert_eq!(renewed(State::Live, 15), None);
+        assert_eq!(renewed(State::Init, 3), None);
+        let word = Word::new(Snapshot::new(3, 0, true, State::Live).raw());
+        let handle = HandleWord::new(&word);
+        let reserved = handle.reserve(handle.load(), 3).unwrap();
+        assert!(matches!(handle.share(handle.load()), Share::Shared));
+        assert_eq!(handle.renew_reserved(reserved, 7, 4), None);
     }
 
     #[test]

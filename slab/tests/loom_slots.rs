@@ -304,7 +304,10 @@ fn loom_two_replacements_of_one_handle() {
         let replace = move |shared: &Shared, lease: u8, ref_counts: &RefCounts| {
             let slab = shared.slab();
             let held = create(&slab, lease, ref_counts, 8);
-            let put = slab.replace_exactly(&acquire(lease), ref_counts, held, 0, expected, no_block);
+            let mut cache = Cache::with_capacity(1);
+            let put =
+                slab.replace_exactly(&acquire(lease), ref_counts, held, 0, expected, &mut cache, no_block);
+            slab.drain(&acquire(lease), ref_counts, &mut cache);
             close(&slab, lease, ref_counts, held);
             assert!(matches!(put, Ok(()) | Err(PutError::Full { slot: 0 })), "{put:?}");
             put.is_ok().then(|| held.token(&slab))

@@ -116,6 +116,8 @@ handles of the system's own kinds have bit 62 of the kind set, and bit 63 not; t
 kinds       1 mutex, 2 manual event, 3 automatic event, 4 semaphore, 5 process, 6 thread, 7 descriptor, 8 file share, 9 locked value, 10 versioned value,
             11 read-write lock, 14 shared value, 16 map, 17 queue, 18 record of a map, 19 condition variable, 20 permits
 map         state words 0 and 1 key of SipHash-1-3; a word zero; the bucket of a key is the slot first + hash mod (number of slots), a power of two
+            word 4 the bound in bytes, or 0; 5 bytes in use; 6 the hand; 7 zero; then for each bucket 4 B, a guess at the granule (offset/16) of its
+            record; with a bound then 1 B for each bucket, which of its keys were looked at
 pair        of a record: one word { value bytes:32 | expires:1 | key bytes:31 }; if it expires, its deadline in nanoseconds of CLOCK_BOOTTIME;
             the key; the value; each padded with zeros to whole words
 container   word 2 how many container slots it owns, in whole chunks; word 3 the number of the first one

@@ -14,6 +14,7 @@
  *   -DSTAY a process that holds nothing may stay alive and idle, unrecovered
  *   -DPIPE a token is found in slots only, so a handle has one owner
  *   -DQUEUE with READY: the job in the slot is only claimed, acked and given back: never lost, acked once
+ *   -DRENEW who evicts keeps the entry for its cache, and creates with it or gives it back: `renew_if_unheld`, as in a replacement
  *   -DNO_EARLY without the look at the slot before the tag
  *   -DM_... a mutant
  */
@@ -614,7 +615,11 @@ inline evict(s) {
             d_step { f_ok = 0; h = i_s - 1; i_s = 0; i_q = 0; i_b = 0 };
 #ifndef M_EVICT_NO_FINISH
             f_has = (bits[h] != 0);
+#ifdef RENEW
+            renew(h, me)
+#else
             DECIDE(h, me)
+#endif
 #endif
         :: else
         fi
@@ -622,6 +627,69 @@ inline evict(s) {
     fi;
     d_step { f_ok = 0; i_s = 0; i_q = 0; i_b = 0 }
 }
+
+#ifdef RENEW
+/* close.rs: renew_if_unheld, of a handle that was let out of a slot; then create from the cache, or drain */
+inline renew(h, l) {
+    if
+    :: f_has -> f_has = 0
+    :: else ->
+        d_step { f_st = st[h]; f_g = gen[h]; f_t = tag[h]; f_s = sh[h] };
+        if
+        :: f_st == FREE || f_st == RETIRED
+        :: else ->
+            d_step {
+                f_ok = (st[h] == f_st && gen[h] == f_g && tag[h] == f_t && sh[h] == f_s);
+                if :: f_ok -> tag[h] = l + 1 :: else fi
+            };                                                               /* slab.finish.tagged */
+            if
+            :: !f_ok
+            :: else ->
+                nobody(h);
+                if
+                :: !f_ok
+                :: else ->
+#ifndef M_RENEW_WORD_FIRST
+                    bits[h] = bits[h] | (1 << l);                            /* slab.renew.bit_set */
+#endif
+                    d_step {                                                 /* word.renew_reserved */
+                        f_ok = (st[h] == LIVE && f_st == LIVE && gen[h] == f_g && sh[h] == f_s && MY_TAG(h, l) && f_g != LAST);
+                        if
+                        :: f_ok ->
+                            assert(!SOMEBODY_HOLDS(h, f_g));
+                            assert(!SOME_SLOT(h, f_g));
+                            tag[h] = 0; sh[h] = 0; st[h] = INIT; gen[h] = f_g + 1
+                        :: else
+                        fi
+                    };                                                       /* slab.renew.renewed */
+#ifdef M_RENEW_WORD_FIRST
+                    bits[h] = bits[h] | (1 << l);
+#endif
+                    if
+                    :: f_ok ->
+                        d_step { assert(hby[h] == 0); hslot[h] = 0; hturn[h] = 0 };      /* home.reset */
+                        if
+                        :: true ->
+                            d_step { assert(st[h] == INIT && gen[h] == f_g + 1 && ((bits[h] >> l) & 1) == 1);
+                                     st[h] = LIVE; tag[h] = 0; sh[h] = 0;
+                                     held[AT(p, h)] = 1; lgen[AT(p, h)] = f_g + 1; token[h] = f_g + 2 }
+                        :: true -> clear(h, l); finish(h, l)
+                        fi
+                    :: else ->
+                        clear(h, l);                                         /* slab.renew.bit_cleared */
+#ifdef M_RENEW_NO_FINISH
+                        f_has = 0
+#else
+                        finish(h, l)
+#endif
+                    fi
+                fi
+            fi
+        fi
+    fi;
+    d_step { f_st = 0; f_g = 0; f_t = 0; f_s = 0; f_ok = 0 }
+}
+#endif
 
 #ifdef CONT
 #define MAY_TOUCH(s) (!IS_BOX_SLOT(s) || held[AT(p, BOX)])

@@ -4,10 +4,11 @@ use tenure_core::{Acquire, mutant};
 
 use super::chunks::is_container;
 use super::word::{Kept, SlotWord};
+use crate::cache::Cache;
 use crate::close::Decision;
 use crate::entry::BlockRef;
 use crate::error::{OpenError, Stale};
-use crate::local::RefCounts;
+use crate::local::{Local, RefCounts};
 use crate::open::Want;
 use crate::slab::{Held, Slab};
 use crate::token::Token;
@@ -170,7 +171,7 @@ impl Slab<'_> {
         held: Held,
         slot: u32,
     ) -> Result<(), PutError> {
-        self.put_into(acquire, ref_counts, held, slot, Into::Exactly(Kept::EMPTY), |_| {}).map(|_| ())
+        self.put_into(acquire, ref_counts, held, slot, Into::Exactly(Kept::EMPTY), None, |_| {}).map(|_| ())
     }
 
     /// As [`Slab::put`], also in the place of a handle that nobody has claimed. That handle ends if nobody else holds it, and `free` receives
@@ -195,10 +196,11 @@ impl Slab<'_> {
         slot: u32,
         free: impl FnMut(BlockRef),
     ) -> Result<Option<Token>, PutError> {
-        self.put_into(acquire, ref_counts, held, slot, Into::Any, free)
+        self.put_into(acquire, ref_counts, held, slot, Into::Any, None, free)
     }
 
-    /// As [`Slab::replace`], only if the slot holds `expected`, or is empty if that is `None`.
+    /// As [`Slab::replace`], only if the slot holds `expected`, or is empty if that is `None`. If the former handle ends, its entry goes to `cache`, if
+    /// that has room: the next create of this thread needs no claim.
     ///
     /// # Errors
     ///
@@ -211,6 +213,7 @@ impl Slab<'_> {
     /// # Crash
     ///
     /// As [`Slab::replace`].
+    #[expect(clippy::too_many_arguments, reason = "as `create`: one call of tenure")]
     pub fn replace_exactly(
         &self,
         acquire: &Acquire,
@@ -218,13 +221,15 @@ impl Slab<'_> {
         held: Held,
         slot: u32,
         expected: Option<Token>,
+        cache: &mut Cache,
         free: impl FnMut(BlockRef),
     ) -> Result<(), PutError> {
         let into = expected
             .map_or(Into::Empty, |token| Into::Exactly(Kept::ready(token.index(), token.generation())));
-        self.put_into(acquire, ref_counts, held, slot, into, free).map(|_| ())
+        self.put_into(acquire, ref_counts, held, slot, into, Some(cache), free).map(|_| ())
     }
 
+    #[expect(clippy::too_many_arguments, reason = "those of its callers, and what these differ in")]
     pub(super) fn put_into(
         &self,
         acquire: &Acquire,
@@ -232,6 +237,7 @@ impl Slab<'_> {
         held: Held,
         slot: u32,
         into: Into,
+        cache: Option<&mut Cache>,
         free: impl FnMut(BlockRef),
     ) -> Result<Option<Token>, PutError> {
         debug_assert_eq!(
@@ -305,7 +311,7 @@ impl Slab<'_> {
             None => Err(PutError::Full { slot }),
             Some(other) if other.is_empty() => Ok(None),
             Some(other) => {
-                self.emptied(ref_counts, other, free);
+                self.emptied(ref_counts, other, cache, free);
                 Ok(Token::new(self.space_tag(), other.generation(), other.index()))
             }
         }
@@ -519,7 +525,7 @@ impl Slab<'_> {
         }
         let is_out = word.evict(seen);
         if is_out {
-            self.emptied(ref_counts, seen, free);
+            self.emptied(ref_counts, seen, None, free);
         }
         is_out
     }
@@ -531,8 +537,15 @@ impl Slab<'_> {
         }
     }
 
-    /// Decides about a handle that this process has let out of a slot; its group is in the map of this lease.
-    fn emptied(&self, ref_counts: &RefCounts, was: Kept, free: impl FnMut(BlockRef)) {
+    /// Decides about a handle that this process has let out of a slot; its group is in the map of this lease. If the handle ends, its entry goes
+    /// to `cache`.
+    fn emptied(
+        &self,
+        ref_counts: &RefCounts,
+        was: Kept,
+        cache: Option<&mut Cache>,
+        mut free: impl FnMut(BlockRef),
+    ) {
         if mutant!("slab.evict.no_finish") {
             return;
         }
@@ -540,9 +553,25 @@ impl Slab<'_> {
         else {
             return;
         };
-        // The owners of the bits clear them later and decide then.
         let Decision { block, .. } = if entry.bits().any() {
+            // The owners of the bits clear them later and decide then.
             Decision::NOTHING
+        } else if let Some(place) = cache.and_then(Cache::slot)
+            && busy.then() == Local::NONE
+        {
+            match self.renew_if_unheld(ref_counts, entry, was.index()) {
+                Ok((claimed, block)) => {
+                    drop(busy);
+                    // The entry is INIT and this process's own, so it may remove the block's name.
+                    if let Some(block) = block {
+                        free(block);
+                        entry.forget_block();
+                    }
+                    place.fill(claimed);
+                    return;
+                }
+                Err(decision) => decision,
+            }
         } else {
             self.free_if_unheld(ref_counts, entry, was.index())
         };

@@ -69,7 +69,7 @@ impl<'a> Slab<'a> {
     /// # Progress
     ///
     /// Lock-free: repeated only if others have changed the slot.
-    #[inline]
+    #[inline(always)]
     pub fn look(&self, slot: u32, kind: u64) -> Result<Option<Look<'a>>, OpenError> {
         let Some(word) = self.slot_word(slot) else { return Ok(None) };
         loop {

@@ -7,7 +7,7 @@
 //! settle    CAS(home, {me, q+1, s} -> {0, q+1, s})
 //! take      slot s is h, READY: open h; settle for a putter that has not; CAS(slot s -> EMPTY), else close h, again
 //! evict     slot s is h, READY: mark the group of h; CAS(slot s -> EMPTY); free_if_unheld(h)
-//! replace   put, with CAS(slot s, k -> h), the group of k marked before; free_if_unheld(k)
+//! replace   put, with CAS(slot s, k -> h), the group of k marked before; free_if_unheld(k), or renew_if_unheld(k) for the cache
 //! claim     slot s is h, READY: open h; CAS(slot s -> CLAIMED me), else close h, again
 //! ack       CAS(slot s, CLAIMED me -> EMPTY); close h
 //! give back CAS(slot s, CLAIMED me -> READY); close h

@@ -194,7 +194,7 @@ impl Slab<'_> {
                 }
             }
             if seen.is_empty() {
-                match self.put_into(acquire, ref_counts, held, slot, Into::Exactly(seen), |_| {}) {
+                match self.put_into(acquire, ref_counts, held, slot, Into::Exactly(seen), None, |_| {}) {
                     Ok(_) => {
                         queue.move_tail(t);
                         // Passed over meanwhile: the slot had held something when the tail came.

@@ -1,7 +1,7 @@
 //! The bound of a map in bytes, and the choice of what is evicted: CLOCK (Corbató 1968), over the buckets.
 //!
-//! Words of the map's payload, behind the state words: the bound, or 0; the bytes in use; the hand; a word zero; then a byte of hints for each
-//! bucket. The hash puts each key of a bucket into one of eight parts; bit i of the hints is set when a key of part i is looked at, and
+//! Words of the map's payload, behind the state words: the bound, or 0; the bytes in use; the hand; a word zero; then, behind the places, a byte of
+//! hints for each bucket. The hash puts each key of a bucket into one of eight parts; bit i of the hints is set when a key of part i is looked at, and
 //! cleared when the hand comes by.
 //!
 //! None of these words decides what is in the map. A process that is killed between the change of a bucket and that of the bytes in use leaves a
@@ -11,17 +11,22 @@ use std::sync::atomic::Ordering;
 
 use tenure_core::sync::Word;
 
+use super::places;
 use crate::state::STATE_WORDS;
 
 const MAX: usize = STATE_WORDS;
 const USED: usize = STATE_WORDS + 1;
 const HAND: usize = STATE_WORDS + 2;
-const HINTS: usize = STATE_WORDS + 4;
+
+/// The position of the hints.
+fn hints_at(buckets: u32) -> usize {
+    places::FIRST + places::words_of(buckets)
+}
 
 /// The words of the payload behind the state words.
 pub(super) fn words_of(max_bytes: u64, buckets: u32) -> Vec<u64> {
     let hints = if max_bytes == 0 { 0 } else { buckets as usize / 8 };
-    let mut words = vec![0; HINTS - STATE_WORDS + hints];
+    let mut words = vec![0; hints_at(buckets) - STATE_WORDS + hints];
     words[MAX - STATE_WORDS] = max_bytes;
     words
 }
@@ -30,14 +35,16 @@ pub(super) fn words_of(max_bytes: u64, buckets: u32) -> Vec<u64> {
 #[derive(Clone, Copy)]
 pub(super) struct Clock<'m> {
     words: &'m [Word],
+    hints: &'m [Word],
 }
 
 impl<'m> Clock<'m> {
     /// `words` are those of the payload; `None` if the map has no bound. The outer `None`: they are too few.
     pub(super) fn of(words: &'m [Word], buckets: u32) -> Option<Option<Self>> {
         let has_bound = words.get(MAX)?.load(Ordering::Relaxed) != 0;
-        let hints = if has_bound { buckets as usize / 8 } else { 0 };
-        (words.len() >= HINTS + hints).then_some(has_bound.then_some(Self { words }))
+        let hints = words.get(hints_at(buckets)..)?;
+        let count = if has_bound { buckets as usize / 8 } else { 0 };
+        (hints.len() >= count).then_some(has_bound.then_some(Self { words, hints }))
     }
 
     pub(super) fn is_over(self) -> bool {
@@ -83,7 +90,7 @@ impl<'m> Clock<'m> {
     }
 
     fn hints(self, bucket: u32) -> Option<(&'m Word, u32)> {
-        Some((self.words.get(HINTS + bucket as usize / 8)?, bucket % 8 * 8))
+        Some((self.hints.get(bucket as usize / 8)?, bucket % 8 * 8))
     }
 }
 

@@ -13,7 +13,9 @@
 
 mod clock;
 mod error;
+mod places;
 mod record;
+mod sip;
 
 use std::cell::Cell;
 use std::fmt;
@@ -42,10 +44,12 @@ use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS};
 
 use clock::Clock;
 pub use error::MapError;
+use places::{Places, confirmed};
 pub(crate) use record::is_whole;
-use record::{Draft, Malformed, Pairs, Selection, Source, find};
+use record::{Copied, Draft, Malformed, Pairs, Selection, Source, copy_of, find};
 
 impl From<Malformed> for MapError {
+    #[cold]
     fn from(_: Malformed) -> Self {
         Self::Corrupt("a record of the map is no sequence of pairs".into())
     }
@@ -178,17 +182,6 @@ enum Act<'v> {
     Remove,
 }
 
-/// What `get` has copied.
-enum Copied {
-    Absent,
-    All,
-    /// Nothing: a value that is cheaper to be held, and copied at once.
-    Large,
-}
-
-/// The longest value that is copied without a hold.
-const COPY_MAX: usize = 4096;
-
 /// The result of a change: whether there was a pair of the key, and whether it was changed.
 struct Changed {
     was_there: bool,
@@ -282,9 +275,9 @@ impl Map {
 
     /// The hash of a key: SipHash-1-3 with a secret of the map. Members of all versions must find the same bucket, and a stranger whose keys a
     /// program passes on must not be able to choose keys of one bucket.
+    #[inline(always)]
     fn hash(&self, key: &[u8]) -> u64 {
-        let [first, second] = self.secret;
-        siphasher::sip::SipHasher13::new_with_keys(first, second).hash(key)
+        sip::hash(self.secret, key)
     }
 
     /// The slot of the bucket of a key.
@@ -343,28 +336,52 @@ impl Map {
     ///
     /// [`MapError`]; the contents are arbitrary.
     pub fn get_into(&self, key: &[u8], to: &mut Vec<u8>) -> Result<bool, MapError> {
-        to.clear();
-        let hash = self.hash(key);
-        let copied = self.read(self.slot_at(hash), |record| {
-            let Some(pair) = find(record, key)? else { return Ok(Copied::Absent) };
-            if pair.value_bytes() > COPY_MAX {
-                return Ok(Copied::Large);
-            }
-            pair.copy_value(record, to);
-            Ok(Copied::All)
-        })?;
-        if !matches!(copied, Some(Copied::All)) {
-            // Of a round that was repeated.
+        let (shared, hash) = (self.shared()?, self.hash(key));
+        let guess = self.places()?.guess(hash as u32 & self.mask);
+        let Some(look) = shared.look(self.slot_at(hash))? else {
             to.clear();
+            return Ok(false);
+        };
+        if let Ok(record) = shared.words_guessed(&look, guess) {
+            let copied = copy_of(record, key, to);
+            // If not, the words may have been anything.
+            if look.is_still() {
+                if copied == Copied::All {
+                    self.touch(hash)?;
+                    return Ok(true);
+                }
+                if copied == Copied::Absent {
+                    to.clear();
+                    return Ok(false);
+                }
+            }
         }
+        self.get_again(key, to)
+    }
+
+    /// The rest of [`Self::get_into`]: the value is a large one, or the bucket has changed.
+    #[cold]
+    #[inline(never)]
+    fn get_again(&self, key: &[u8], to: &mut Vec<u8>) -> Result<bool, MapError> {
+        let hash = self.hash(key);
+        let copied = self.read(self.slot_at(hash), |record| match copy_of(record, key, to) {
+            Copied::Malformed => Err(Malformed),
+            copied => Ok(copied),
+        })?;
         match copied {
-            None | Some(Copied::Absent) => Ok(false),
             Some(Copied::All) => {
                 self.touch(hash)?;
-                Ok(true)
+                return Ok(true);
             }
-            Some(Copied::Large) => Ok(self.with(key, |value| to.extend_from_slice(value))?.is_some()),
+            Some(Copied::Large) => {
+                to.clear();
+                return Ok(self.with(key, |value| to.extend_from_slice(value))?.is_some());
+            }
+            _ => {}
         }
+        // Of a round that was repeated.
+        to.clear();
+        Ok(false)
     }
 
     /// Passes the value of a key to `use_it`, in shared memory, without a copy; the member holds it meanwhile.
@@ -707,6 +724,11 @@ impl Map {
         Iter { map: self, slots: self.slots(), pairs: Vec::new() }
     }
 
+    #[inline(always)]
+    fn places(&self) -> Result<Places<'_>, MapError> {
+        Ok(Places::of(self.object.words()?, self.buckets()))
+    }
+
     fn clock(&self) -> Result<Option<Clock<'_>>, MapError> {
         let words = if self.is_bounded { self.object.words()? } else { return Ok(None) };
         Ok(Clock::of(words, self.buckets()).flatten())
@@ -759,7 +781,7 @@ impl Map {
         bucket: u32,
         select: impl for<'s> FnOnce(&'s [Word]) -> Result<Selection<'s>, Malformed>,
     ) -> Result<(), MapError> {
-        let (shared, slot) = (self.shared()?, self.first + bucket);
+        let (shared, places, slot) = (self.shared()?, self.places()?, self.first + bucket);
         let Some(look) = shared.look(slot)? else { return Ok(()) };
         let rest = match shared.words_of(&look).and_then(select) {
             Ok(rest) => rest,
@@ -772,7 +794,7 @@ impl Map {
         } else if words == 0 {
             shared.evict_exactly(slot, look.token())
         } else {
-            shared.put_record(&rest, words, slot, Some(look.token()))?
+            shared.put_record(&rest, words, slot, Some(look.token()), |at| places.tell(bucket, at))?
         };
         if is_thinner {
             if let Some(clock) = clock {
@@ -823,11 +845,12 @@ impl Map {
     fn change<'v>(&self, key: &'v [u8], act: impl Fn(&Draft<'_>) -> Act<'v>) -> Result<Changed, MapError> {
         let shared = self.shared()?;
         shared.check_writer()?;
-        let slot = self.slot_of(key);
+        let (slot, places) = (self.slot_of(key), self.places()?);
         loop {
+            let guess = places.guess(slot - self.first);
             let look = shared.look(slot)?;
             let is_still = || look.is_none_or(|look| look.is_still());
-            let former = look.map_or(Ok(&[][..]), |look| shared.words_of(&look));
+            let former = look.map_or(Ok(&[][..]), |look| shared.words_guessed(&look, guess));
             let draft = match former.and_then(|former| Draft::without(former, key)) {
                 Ok(draft) => draft,
                 Err(malformed) if is_still() => return Err(malformed.into()),
@@ -862,7 +885,7 @@ impl Map {
                 };
                 let words = draft.words().ok_or(too_large)?;
                 bytes = words as u64 * 8;
-                shared.put_record(&draft, words, slot, token)?
+                shared.put_record(&draft, words, slot, token, |at| places.tell(slot - self.first, at))?
             };
             if is_changed {
                 let former = look.map_or(0, |look| bytes_of(&look));
@@ -1020,18 +1043,31 @@ impl fmt::Debug for Map {
 }
 
 impl Shared {
+    #[inline(always)]
     fn look(&self, slot: u32) -> Result<Option<Look<'_>>, MapError> {
-        let look = self.slab.look(slot, Kind::MAP_RECORD.number());
-        Ok(look.map_err(OpenHandleError::from)?)
+        #[cold]
+        #[inline(never)]
+        fn refused(error: tenure_slab::OpenError) -> MapError {
+            OpenHandleError::from(error).into()
+        }
+        self.slab.look(slot, Kind::MAP_RECORD.number()).map_err(refused)
     }
 
     /// The words at the place of a record that was looked at: those of the record as long as the slot holds it, and any words afterwards.
+    #[inline(always)]
     fn words_of<'s>(&'s self, look: &Look<'s>) -> Result<&'s [Word], Malformed> {
+        self.words_guessed(look, u64::MAX)
+    }
+
+    /// As [`Self::words_of`], and sooner if the record lies at the offset that was guessed.
+    #[inline(always)]
+    fn words_guessed<'s>(&'s self, look: &Look<'s>, guess: u64) -> Result<&'s [Word], Malformed> {
         match look.place() {
             RecordPlace::Inline(words, bytes) if bytes.is_multiple_of(8) => {
                 words.get(..bytes / 8).ok_or(Malformed)
             }
             RecordPlace::Block(offset, bytes) if bytes.is_multiple_of(8) => {
+                let offset = if offset == guess { confirmed(guess) } else { offset };
                 let at = self.scratch.bytes_at(offset, bytes).ok_or(Malformed)?;
                 // SAFETY: inside the region, and aligned to 16 bytes, as `bytes_at` says. Mapped as long as the member; backed, as the record was when
                 // it was looked at, and no memory is given back while there is a map [map-memory-stays]. The words are loaded atomically
@@ -1050,7 +1086,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes a new record of so many words, and puts it into the place of the expected one; false if the bucket has changed.
+    /// Makes a new record of so many words, and puts it into the place of the expected one; false if the bucket has changed. `tell_place` gets the
+    /// offset of its block afterwards, if it has one.
     ///
     /// # Crash
     ///
@@ -1061,20 +1098,29 @@ impl Shared {
         words: usize,
         slot: u32,
         expected: Option<Token>,
+        tell_place: impl FnOnce(u64),
     ) -> Result<bool, MapError> {
         let caches = &mut *self.common();
         let record = self.create_record(caches, source, words)?;
+        let block = self.slab.block_of(record.held);
         let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
-        let free = |block| self.free_ended(&mut caches.blocks, block);
+        let (blocks, cache) = (&mut caches.blocks, &mut caches.handles.cache);
+        let free = |block| self.free_ended(blocks, block);
         let put = if mutant!("map.change.any_record") {
             self.slab.replace(acquire, ref_counts, record.held, slot, free).map(|_| ())
         } else {
-            self.slab.replace_exactly(acquire, ref_counts, record.held, slot, expected, free)
+            self.slab.replace_exactly(acquire, ref_counts, record.held, slot, expected, cache, free)
         };
         // SAFETY: the count of the new record, which no other code knows.
         let _ = unsafe { self.close(caches, record) };
         match put {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                // Killed or stopped before this: the place is that of a former record, and only a guess.
+                if let Some((offset, _)) = block {
+                    tell_place(offset);
+                }
+                Ok(true)
+            }
             // Others have changed the bucket.
             Err(tenure_slab::PutError::Full { .. }) => Ok(false),
             // The record is new, so nobody else puts it anywhere.

@@ -9,8 +9,8 @@
 //! A record is read by words, atomically, because the reader need not hold it: see `Look`. Then the words may be of anything, and the lengths
 //! in them of any size. So a pair is made only of words that are there.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::slice;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -22,15 +22,18 @@ pub(crate) const PAIRS_MAX: usize = 16;
 
 const WORD: usize = size_of::<Word>();
 
-/// One pair of a record: its place, and the bytes of its key and its value.
+/// The words of so many bytes, fewer than 2^32.
+const fn words_of(bytes: usize) -> usize {
+    (bytes + (WORD - 1)) >> WORD.trailing_zeros()
+}
+
+/// One pair of a record. Two numbers: so that a look-up has it in registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Pair {
     /// The position of its first word.
     at: usize,
-    /// Whether a deadline follows that word.
-    expires: bool,
-    key: usize,
-    value: usize,
+    /// That word.
+    head: u64,
 }
 
 /// Of the first word of a pair: it has a deadline.
@@ -44,6 +47,18 @@ fn nanos(since_boot: Duration) -> u64 {
 /// The deadline of a pair that is to be there for so long from now.
 pub(crate) fn deadline_after(time: Duration) -> u64 {
     nanos(clock::since_boot().saturating_add(time))
+}
+
+/// The time until a deadline; zero if it has passed.
+fn time_until(deadline: u64) -> Duration {
+    Duration::from_nanos(deadline.saturating_sub(nanos(clock::since_boot())))
+}
+
+/// Whether a deadline has passed. By value: a pair whose address is taken is not in registers.
+#[cold]
+#[inline(never)]
+fn has_passed(deadline: u64) -> bool {
+    time_until(deadline).is_zero()
 }
 
 /// The words are no sequence of pairs.
@@ -62,64 +77,85 @@ fn load(word: &Word) -> u64 {
 }
 
 impl Pair {
-    fn words(&self) -> Range<usize> {
-        self.at..self.value_words().end
+    /// The pair whose first word is at this position, if all its words are there. `None` at the end of the record.
+    #[inline(always)]
+    fn at(record: &[Word], at: usize) -> Option<Result<Self, Malformed>> {
+        let pair = Self { at, head: load(record.get(at)?) };
+        Some(if pair.len() <= record.len() - at { Ok(pair) } else { Err(Malformed) })
     }
 
-    fn key_words(&self) -> Range<usize> {
-        let at = self.at + 1 + usize::from(self.expires);
-        at..at + self.key.div_ceil(WORD)
+    /// The number of its words.
+    fn len(self) -> usize {
+        1 + usize::from(self.expires()) + words_of(self.key_bytes()) + words_of(self.value_bytes())
+    }
+
+    fn words(self) -> Range<usize> {
+        self.at..self.at + self.len()
+    }
+
+    /// Whether a deadline follows the first word.
+    fn expires(self) -> bool {
+        self.head & EXPIRES != 0
+    }
+
+    fn key_bytes(self) -> usize {
+        (self.head & (EXPIRES - 1)) as usize
+    }
+
+    fn key_words(self) -> Range<usize> {
+        let at = self.at + 1 + usize::from(self.expires());
+        at..at + words_of(self.key_bytes())
     }
 
     /// Its deadline, if it has one.
     pub(crate) fn deadline(&self, record: &[Word]) -> Option<u64> {
-        self.expires.then(|| load(&record[self.at + 1]))
+        self.expires().then(|| load(&record[self.at + 1]))
     }
 
     /// The time until it expires; zero if it has expired, `None` if it never does.
     pub(crate) fn time_left(&self, record: &[Word]) -> Option<Duration> {
-        self.deadline(record)
-            .map(|deadline| Duration::from_nanos(deadline.saturating_sub(nanos(clock::since_boot()))))
+        self.deadline(record).map(time_until)
     }
 
     /// Whether its deadline has passed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_expired(&self, record: &[Word]) -> bool {
-        self.expires && self.time_left(record) == Some(Duration::ZERO)
+        self.deadline(record).is_some_and(has_passed)
     }
 
     fn value_words(&self) -> Range<usize> {
         let at = self.key_words().end;
-        at..at + self.value.div_ceil(WORD)
+        at..at + words_of(self.value_bytes())
     }
 
     /// The bytes of the value.
     pub(crate) fn value_bytes(&self) -> usize {
-        self.value
+        (self.head >> 32) as usize
     }
 
     /// The positions of the bytes of the value.
     pub(crate) fn value_range(&self) -> Range<usize> {
         let at = self.value_words().start * WORD;
-        at..at + self.value
+        at..at + self.value_bytes()
     }
 
+    #[inline(always)]
     fn has_key(&self, record: &[Word], key: &[u8]) -> bool {
-        self.key == key.len() && are_same(&record[self.key_words()], key)
+        self.key_bytes() == key.len() && are_same(&record[self.key_words()], key)
     }
 
     fn has_value(&self, record: &[Word], value: &[u8]) -> bool {
-        self.value == value.len() && are_same(&record[self.value_words()], value)
+        self.value_bytes() == value.len() && are_same(&record[self.value_words()], value)
     }
 
     /// Replaces the contents of `to` by the value.
     pub(crate) fn copy_value(&self, record: &[Word], to: &mut Vec<u8>) {
-        copy(&record[self.value_words()], self.value, to);
+        copy(&record[self.value_words()], self.value_bytes(), to);
     }
 
     /// Replaces the contents of `to` by the key.
     pub(crate) fn copy_key(&self, record: &[Word], to: &mut Vec<u8>) {
-        copy(&record[self.key_words()], self.key, to);
+        copy(&record[self.key_words()], self.key_bytes(), to);
     }
 }
 
@@ -132,19 +168,75 @@ fn are_same(words: &[Word], bytes: &[u8]) -> bool {
 }
 
 /// A word that begins with these bytes, fewer than eight.
-fn padded(bytes: &[u8]) -> u64 {
+pub(super) fn padded(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
+#[inline(always)]
 fn copy(words: &[Word], bytes: usize, to: &mut Vec<u8>) {
     to.clear();
     to.reserve(words.len() * WORD);
-    let (chunks, _) = to.spare_capacity_mut().as_chunks_mut::<WORD>();
-    for (chunk, word) in chunks.iter_mut().zip(words) {
-        *chunk = load(word).to_le_bytes().map(MaybeUninit::new);
-    }
+    let mut at = to.as_mut_ptr().cast::<u64>();
+    let mut put = |words: &[Word]| {
+        for word in words {
+            // SAFETY: reserved above, for all words, of which each is put once.
+            unsafe {
+                at.write_unaligned(load(word).to_le());
+                at = at.add(1);
+            }
+        }
+    };
+    // The lengths are constants, so that the compiler makes no loops of them.
+    let (eights, rest) = words.as_chunks::<8>();
+    eights.iter().for_each(|words| put(words));
+    let (fours, rest) = rest.as_chunks::<4>();
+    fours.first().into_iter().for_each(|words| put(words));
+    let (twos, rest) = rest.as_chunks::<2>();
+    twos.first().into_iter().for_each(|words| put(words));
+    rest.first().into_iter().for_each(|word| put(slice::from_ref(word)));
     // SAFETY: reserved above, and initialised: the words have at least that many bytes.
     unsafe { to.set_len(bytes.min(words.len() * WORD)) };
+}
+
+/// A key that is looked for, with its first and its last word.
+#[derive(Clone, Copy)]
+struct Probe<'k> {
+    key: &'k [u8],
+    words: usize,
+    first: u64,
+    last: u64,
+}
+
+impl<'k> Probe<'k> {
+    #[inline(always)]
+    fn new(key: &'k [u8]) -> Self {
+        let words = words_of(key.len());
+        let (first, last) = match (key.first_chunk(), key.last_chunk()) {
+            // The last word begins where the others end: it has the last bytes without those that are in the word before.
+            (Some(first), Some(last)) => {
+                (u64::from_le_bytes(*first), u64::from_le_bytes(*last) >> (8 * (words * WORD - key.len())))
+            }
+            _ => (padded(key), padded(key)),
+        };
+        Self { key, words, first, last }
+    }
+
+    /// Whether a pair has the key.
+    #[inline(always)]
+    fn is_of(&self, record: &[Word], pair: Pair) -> bool {
+        if pair.key_bytes() != self.key.len() {
+            return false;
+        }
+        match &record[pair.key_words()] {
+            [] => true,
+            // No loop for a key of one or two words, which most are.
+            [first, .., last] if self.words > 1 => {
+                (load(first) ^ self.first) | (load(last) ^ self.last) == 0
+                    && (self.words == 2 || are_same(&record[pair.key_words()], self.key))
+            }
+            [first, ..] => load(first) == self.first,
+        }
+    }
 }
 
 /// The pairs of a record, in order. Ends with [`Malformed`] where the words make no sense.
@@ -165,16 +257,9 @@ impl Iterator for Pairs<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let head = load(self.record.get(self.at)?);
-        let (at, expires) = (self.at, head & EXPIRES != 0);
-        let (key, value) = ((head & (EXPIRES - 1)) as usize, (head >> 32) as usize);
-        let words = 1 + usize::from(expires) + key.div_ceil(WORD) + value.div_ceil(WORD);
-        if words > self.record.len() - at {
-            self.at = self.record.len();
-            return Some(Err(Malformed));
-        }
-        self.at += words;
-        Some(Ok(Pair { at, expires, key, value }))
+        let pair = Pair::at(self.record, self.at)?;
+        self.at = pair.map_or(self.record.len(), |pair| pair.words().end);
+        Some(pair)
     }
 }
 
@@ -191,13 +276,45 @@ pub(crate) fn is_whole(record: &[Word]) -> bool {
 /// The pair of a key, unless it has expired.
 #[inline(always)]
 pub(crate) fn find(record: &[Word], key: &[u8]) -> Result<Option<Pair>, Malformed> {
-    for pair in Pairs::new(record) {
+    let probe = Probe::new(key);
+    let mut at = 0;
+    while let Some(pair) = Pair::at(record, at) {
         let pair = pair?;
-        if pair.has_key(record, key) {
+        if probe.is_of(record, pair) {
             return Ok((!pair.is_expired(record)).then_some(pair));
         }
+        at += pair.len();
     }
     Ok(None)
+}
+
+/// What [`copy_of`] has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Copied {
+    /// There is no such pair.
+    Absent,
+    All,
+    /// Nothing: a value that is cheaper to be held, and copied at once.
+    Large,
+    /// The words are no sequence of pairs.
+    Malformed,
+}
+
+/// The longest value that is copied without a hold.
+const COPY_MAX: usize = 4096;
+
+/// Replaces the contents of `to` by the value of a key. A function of its own, and its result a byte: so all that it needs is in registers.
+#[inline(never)]
+pub(crate) fn copy_of(record: &[Word], key: &[u8], to: &mut Vec<u8>) -> Copied {
+    match find(record, key) {
+        Ok(None) => Copied::Absent,
+        Ok(Some(pair)) if pair.value_bytes() > COPY_MAX => Copied::Large,
+        Ok(Some(pair)) => {
+            pair.copy_value(record, to);
+            Copied::All
+        }
+        Err(Malformed) => Copied::Malformed,
+    }
 }
 
 /// The words of a new record.
@@ -461,8 +578,7 @@ mod tests {
         assert!((before..=after).contains(&(soon - 1_000_000_000_000)));
         assert_eq!(deadline_after(Duration::MAX), u64::MAX);
         let record = |deadline| words(&[EXPIRES, deadline]);
-        let left =
-            |record: &[Word]| Pair { at: 0, expires: true, key: 0, value: 0 }.time_left(record).unwrap();
+        let left = |record: &[Word]| Pair { at: 0, head: EXPIRES }.time_left(record).unwrap();
         assert!((1..=1000).contains(&left(&record(soon)).as_secs()) && left(&record(before)).is_zero());
     }
 

@@ -28,6 +28,9 @@ pub(super) fn all() -> Vec<Case> {
         case("map, insert, a neighbour inserted meanwhile", insert).meanwhile(change_second),
         case("map, insert, replaced meanwhile", insert).meanwhile(change_first),
         case("map, insert, removed meanwhile", insert).meanwhile(remove_first),
+        case("map, insert, twice", |stage| {
+            with(stage, |map, [first, ..]| [3, 4].map(|number| map.insert(&first, &value(number)).unwrap()));
+        }),
         case("map, insert, of a small value", |stage| {
             with(stage, |map, [_, _, third, _]| map.insert(&third, &[7]).unwrap());
         }),
