@@ -349,7 +349,8 @@ unsafe fn with_all<T>(
 }
 
 /// Waits until one of up to TENURE_WAIT_MAX objects is available, and takes it, as tenure_wait: the first available one
-/// in the list. `*index` is its place.
+/// in the list. `*index` is its place. From a queue it takes nothing: a queue is available while an element waits in it, so a
+/// tenure_queue_pop may succeed now.
 ///
 /// Threads, fork: as tenure_wait.
 ///
@@ -383,7 +384,7 @@ pub unsafe extern "C" fn tenure_wait_any(
 /// Threads, fork: as tenure_wait.
 ///
 /// Returns TENURE_OK, or TENURE_ABANDONED if there is any such mutex. Otherwise nothing was taken: TENURE_ERR_TIMEOUT;
-/// TENURE_ERR_ARGUMENT for no objects, too many, one of them twice, or those of several members.
+/// TENURE_ERR_ARGUMENT for no objects, too many, one of them twice, those of several members, or a queue.
 ///
 /// # Safety
 ///
