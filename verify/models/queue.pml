@@ -415,7 +415,7 @@ inline pop() {
 
 /* The claim of item h in slot s ends. */
 inline ack() {
-    t = tail;
+    t = head;
     step();
     x = t + (s + N - t % N) % N;
     atomic {

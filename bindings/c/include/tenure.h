@@ -1323,16 +1323,17 @@ int tenure_semaphore_release(const struct tenure_object *object, uint32_t more, 
 int tenure_semaphore_count(const struct tenure_object *object, uint32_t *count, uint32_t *maximum);
 
 /**
- * Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an auto-reset event,
- * takes one from the semaphore's count. Manual-reset events stay signalled, and processes ended. `timeout` is in
- * nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. A waiting thread sleeps in the kernel.
+ * Waits for a mutex, event, semaphore, process, thread or queue, and takes it: locks the mutex, resets an auto-reset event,
+ * takes one from the semaphore's count. Manual-reset events stay signalled, and processes ended. For a queue it waits until an
+ * element waits in it, and takes nothing. `timeout` is in nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. A waiting thread sleeps in the kernel.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
  * Returns TENURE_OK, or for a mutex TENURE_ABANDONED; TENURE_ERR_TIMEOUT; for mutexes the errors of tenure_mutex_lock;
  * TENURE_ERR_UNSUPPORTED for a process whose end cannot be observed from here.
  */
-int tenure_wait(const struct tenure_object *object, uint64_t timeout);
+int tenure_wait(const struct tenure_object *object,
+                uint64_t timeout);
 
 /**
  * Waits until one of up to TENURE_WAIT_MAX objects is available, and takes it, as tenure_wait: the first available one

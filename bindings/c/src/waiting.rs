@@ -291,9 +291,9 @@ pub unsafe extern "C" fn tenure_semaphore_count(
     unsafe { guard_out(count, "count", 0, call) }
 }
 
-/// Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an auto-reset event,
-/// takes one from the semaphore's count. Manual-reset events stay signalled, and processes ended. `timeout` is in
-/// nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. A waiting thread sleeps in the kernel.
+/// Waits for a mutex, event, semaphore, process, thread or queue, and takes it: locks the mutex, resets an auto-reset event,
+/// takes one from the semaphore's count. Manual-reset events stay signalled, and processes ended. For a queue it waits until an
+/// element waits in it, and takes nothing. `timeout` is in nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. A waiting thread sleeps in the kernel.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///

@@ -19,7 +19,7 @@
 //! pass p   look(p-1); CAS(head, p -> p+1); look(p)
 //! look p   slot p % n is READY, and its next position is after the tail: returns += 1
 //! behind   slots that are READY, whose next position at or after the head is after the tail: claim as above
-//! ack      CAS(slot, CLAIMED me -> EMPTY x), x the first position of the slot at or after the tail
+//! ack      CAS(slot, CLAIMED me -> EMPTY x), x the first position of the slot at or after the head
 //! give     CAS(slot, CLAIMED me -> READY); returns += 1
 //! ```
 //!
@@ -206,7 +206,7 @@ impl Slab<'_> {
                 continue;
             }
             if seen.is_empty() && seen.number() > t {
-                // An ack leaves a position that the tail has not passed.
+                // An ack leaves a position less than a round beyond the head, which is not beyond the tail.
                 return Err(PushError::Corrupt);
             }
             // One round ahead of the head, at most: what is pushed further would be claimed in the place of the slot's older position.
@@ -431,7 +431,8 @@ impl Slab<'_> {
     ///
     /// Recovery of this lease gives the element back, or the queue has let it go.
     pub fn ack_next(&self, acquire: &Acquire, queue: &QueueWords<'_>, claimed: Claimed) -> bool {
-        let number = queue.next(claimed.slot, queue.load_tail());
+        // By the head, which is beyond the position at which the element was pushed, and which this process has moved last if it pops.
+        let number = queue.next(claimed.slot, queue.load_head());
         self.end_claim(acquire, claimed, |_| Kept::empty(number))
     }
 

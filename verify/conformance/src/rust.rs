@@ -115,6 +115,7 @@ impl Object {
             Self::Semaphore(semaphore) => semaphore,
             Self::Process(process) => process,
             Self::Thread(thread) => thread,
+            Self::Queue(queue) => queue,
             _ => return Err(Fault::Argument),
         })
     }
