@@ -411,8 +411,7 @@ fn one_thread_waits_for_a_queue_an_event_and_a_process() {
 #[test]
 fn a_wait_takes_nothing_from_a_queue() {
     let me = options().private().unwrap().join().unwrap();
-    let (queue, stop) =
-        (Queue::<u64>::create(&me, 64).unwrap(), Event::create(&me, Reset::Manual).unwrap());
+    let (queue, stop) = (Queue::<u64>::create(&me, 64).unwrap(), Event::create(&me, Reset::Manual).unwrap());
     let timed_out = |result| matches!(result, Err(WaitError::TimedOut));
     assert!(timed_out(wait_any(&[&queue, &stop], Duration::ZERO)));
     assert!(timed_out(wait_any(&[&queue], Duration::from_millis(1))));

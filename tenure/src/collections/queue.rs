@@ -612,8 +612,7 @@ impl<T: Element> Queue<T> {
     pub fn push(&self, value: &T::Pushed) -> Result<(), QueueError> {
         let shared = self.inner.shared();
         shared.lease.check()?;
-        let pushed =
-            T::with_bytes(value, |bytes| Ok(self.inner.push_bytes(&mut shared.common(), bytes)))??;
+        let pushed = T::with_bytes(value, |bytes| Ok(self.inner.push_bytes(&mut shared.common(), bytes)))??;
         if !pushed {
             return Err(QueueError::Full { capacity: self.inner.capacity });
         }
@@ -649,10 +648,7 @@ impl<T: Element> Queue<T> {
     /// # Crash
     ///
     /// The queue has got the first values, in their order and each as a whole, and not the others.
-    pub fn push_many<'v>(
-        &self,
-        values: impl IntoIterator<Item = &'v T::Pushed>,
-    ) -> Result<usize, QueueError>
+    pub fn push_many<'v>(&self, values: impl IntoIterator<Item = &'v T::Pushed>) -> Result<usize, QueueError>
     where
         T::Pushed: 'v,
     {

@@ -35,7 +35,11 @@ pub(super) const ROWS: &[Row] = &[
     ("a forked child has no queue of its parent's", S, forked_child),
     ("a queue that finds no container slots is not created, and says so", S, no_slots),
     ("several are pushed and popped in order, as many as fit and as there are", S, many),
-    ("who waits to push or pop several goes on with the first one, and a push of several wakes all", S, many_woken),
+    (
+        "who waits to push or pop several goes on with the first one, and a push of several wakes all",
+        S,
+        many_woken,
+    ),
     ("who pushes several is killed: the first ones are there, each as a whole", S, many_killed),
     ("a wait for a queue or an event ends with either, and takes nothing from the queue", S, any),
 ];

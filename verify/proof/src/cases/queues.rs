@@ -50,7 +50,10 @@ pub(super) fn all() -> Vec<Case> {
         kept("queue, give back", give_back),
         kept("queue, leave, with a claim", leave_claiming),
         bare("queue, push many", push_many).before(provide).after(has_first),
-        bare("queue, push many, popped meanwhile", push_many).before(provide).meanwhile(pop_one).after(has_first_at_end),
+        bare("queue, push many, popped meanwhile", push_many)
+            .before(provide)
+            .meanwhile(pop_one)
+            .after(has_first_at_end),
         case("queue, pop many", pop_many),
         case("queue, pop many, popped meanwhile", pop_many).meanwhile(pop_one),
         kept("queue, wait for any", wait_any_of),
