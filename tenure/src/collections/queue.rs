@@ -643,7 +643,8 @@ impl<T: Element> Queue<T> {
     ///
     /// # Progress
     ///
-    /// Lock-free between processes. Those that sleep until there is an element are woken at the end, once.
+    /// Lock-free between processes. Those that sleep until there is an element are woken at the end, once; if this process is stopped before,
+    /// by the next push of another one.
     ///
     /// # Crash
     ///
@@ -780,7 +781,8 @@ impl<T: Element> Queue<T> {
     ///
     /// # Progress
     ///
-    /// Lock-free between processes. Those that sleep until there is room are woken at the end, once.
+    /// Lock-free between processes. Those that sleep until there is room are woken at the end, once; if this process is stopped before, by
+    /// the next pop of another one.
     ///
     /// # Crash
     ///
