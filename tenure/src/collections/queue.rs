@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use tenure_core::sync::Word;
 use tenure_segment::futex;
-use tenure_slab::{self as slab, CHUNK_SLOTS, Claimed, Known, QueueWords, Token};
+use tenure_slab::{self as slab, CHUNK_SLOTS, Claimed, INLINE_BYTES, Known, QueueWords, Token};
 use tenure_wait::{Attempt, sequence};
 
 use crate::error::{CreateError, NotMember, OpenHandleError, UseError};
@@ -307,8 +307,11 @@ impl Inner {
         let (shared, words) = (self.shared(), self.words()?);
         let held = shared.create(caches, self.kind, bytes)?;
         let pushed = shared.slab.push(shared.lease.acquire(), shared.ref_counts(), &words, held.held);
+        // The push has shared it, so its entry goes to no cache; that of one that found no room does.
+        let is_shared = pushed.is_ok() && bytes.len() <= INLINE_BYTES;
         // SAFETY: the count of the creation, which only this call knows; nobody has a reference to the payload by it.
-        let closed = unsafe { shared.close(caches, held) };
+        let closed =
+            unsafe { if is_shared { shared.close_shared(held) } else { shared.close(caches, held) } };
         let is_pushed = has_room(pushed)?;
         closed.map_err(|_| QueueError::Corrupt)?;
         Ok(is_pushed)
