@@ -493,6 +493,20 @@ fn queue_push_pop_8(containers: Containers) -> Containers {
     containers
 }
 
+// Batches of 20.
+#[library_benchmark(config = budget("queue_push_pop_many_8"), setup = containers)]
+#[bench::alone()]
+fn queue_push_pop_many_8(containers: Containers) -> Containers {
+    let numbers = [7_u64.to_le_bytes(); 20];
+    let mut popped = Vec::with_capacity(20);
+    for _ in 0..OPERATIONS / 20 {
+        containers.queue.push_many(numbers.iter().map(|number| &number[..])).unwrap();
+        black_box(containers.queue.pop_many(&mut popped, 20).unwrap());
+        popped.clear();
+    }
+    containers
+}
+
 #[library_benchmark(config = budget("queue_push_claim_ack_8"), setup = containers)]
 #[bench::alone()]
 fn queue_push_claim_ack_8(containers: Containers) -> Containers {
@@ -530,6 +544,7 @@ library_benchmark_group!(
         alloc_free_64_kib_to_4_mib, alloc_free_of_other, lock_unlock, lock_unlock_called,
         lock_unlock_recursive, read_unlock, write_unlock, set_wait, wait_signalled, post_wait, slot_put_take, slot_claim_give_back,
         slot_put_claim_ack, locked_change, versioned_read_64, versioned_write_64, queue_push_pop_8, queue_push_claim_ack_8,
+        queue_push_pop_many_8,
         map_get_100, map_insert_100
 );
 

@@ -15,7 +15,7 @@ use crate::local::{COUNT_MAX, Local};
 use crate::sync::Word;
 use crate::testing::Read as _;
 use crate::{
-    BlockRef, CHUNK_SLOTS, CONTAINER_KIND, Cache, Claimed, Closed, Geometry, Held, OpenError, Payload,
+    BlockRef, CHUNK_SLOTS, CONTAINER_KIND, Cache, Claimed, Closed, Geometry, Held, Known, OpenError, Payload,
     PushError, PutError, QueueWords, RefCounts, Slab, SlotError, State, Token, is_container,
 };
 
@@ -68,6 +68,8 @@ struct World<'a> {
     blocks: RefCell<BTreeMap<u64, (u32, u64)>>,
     /// Tail, head and rescanned of a queue of two slots, the first ones of the container.
     queue: [Word; 3],
+    /// What each member knows about them.
+    known: [Known; 3],
     /// What was pushed, and nobody has begun to let go.
     queued: RefCell<BTreeSet<Token>>,
     pushing: Cell<Option<Token>>,
@@ -249,7 +251,8 @@ impl<'a> World<'a> {
         let [tail, head, rescanned] = &self.queue;
         let is_held = self.actor(who).held.borrow().iter().any(owns);
         let (first, slots) = (CONTAINER_SLOT, 2);
-        is_held.then_some(QueueWords { tail, head, rescanned, first, slots, capacity: slots })
+        let known = &self.known[who];
+        is_held.then_some(QueueWords { tail, head, rescanned, known, first, slots, capacity: slots })
     }
 
     /// Pushes the handle that the member got last.
@@ -885,6 +888,7 @@ fn fresh(
         actors: actors.collect(),
         blocks: RefCell::default(),
         queue: [0; 3].map(Word::new),
+        known: Default::default(),
         queued: RefCell::default(),
         pushing: Cell::new(None),
         next_block: Cell::new(500),
@@ -1027,6 +1031,9 @@ const UNPASSED: &[&str] = &[
     // Before others see the slab, or for memory that the system has committed.
     "slab.rs: self.words()[COMMITTED].fetch_max(groups.into(), Ordering::Release);",
     "slab.rs: word.store(value, Ordering::Relaxed);",
+    // Private memory.
+    "slots/queue.rs: self.known.head.store(head, Ordering::Relaxed);",
+    "slots/queue.rs: self.known.tail.store(tail, Ordering::Relaxed);",
 ];
 
 /// The part of `UNPASSED` that needs an interfering member.

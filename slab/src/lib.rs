@@ -66,8 +66,8 @@ pub use recover::Recovered;
 pub use shares::{InTheWay, Incarnations, Modes, Share, Shares};
 pub use slab::{Held, Slab};
 pub use slots::{
-    CONTAINER_KIND, CONTAINER_KIND_MASK, Claimed, Look, Place, PopError, PushError, PutError, QueueWords,
-    SLOT_MEMBERS_MAX, SlotError, SlotInfo, is_container,
+    CONTAINER_KIND, CONTAINER_KIND_MASK, Claimed, Known, Look, Place, PopError, PushError, PutError,
+    QueueWords, SLOT_MEMBERS_MAX, SlotError, SlotInfo, is_container,
 };
 pub use token::{Token, TokenError};
 pub use word::State;

@@ -91,6 +91,13 @@ impl Held {
         Self { word, place }
     }
 
+    /// Whether a close has no use for a cache: the handle was shared when this count was made, and its payload is in its entry.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_shared_inline(self) -> bool {
+        self.word().shared() && self.inline_len().is_some()
+    }
+
     /// The index of the handle.
     #[inline(always)]
     #[must_use]

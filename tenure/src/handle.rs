@@ -234,7 +234,14 @@ impl<T> Drop for Handle<T> {
             // SAFETY: this handle owns the count, and the contract of `Local::close` forbids closing it through a raw value.
             // References to the payload borrow a handle that holds a count as well.
             // The handle is held by construction; if its word is corrupted, there is nothing to close.
-            let _ = unsafe { self.shared.close(&mut self.shared.common(), self.held) };
+            let _ = unsafe {
+                if self.held.held.is_shared_inline() {
+                    // Without the lock of the common caches.
+                    self.shared.close_shared(self.held)
+                } else {
+                    self.shared.close(&mut self.shared.common(), self.held)
+                }
+            };
         }
     }
 }

@@ -1016,6 +1016,19 @@ impl Shared {
         }
     }
 
+    /// As [`Shared::close`], for a handle that was shared: its entry goes to no cache.
+    ///
+    /// # Safety
+    ///
+    /// As [`Local::close`].
+    pub(crate) unsafe fn close_shared(&self, held: RawHandle) -> Result<(), UseError> {
+        let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
+        match self.slab.close(acquire, ref_counts, None, held.held, |block| self.free_block(block)) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.not_used()),
+        }
+    }
+
     // Inlined always: a call would pass its result through memory, which costs more than the allocation.
     #[inline(always)]
     pub(crate) fn alloc(

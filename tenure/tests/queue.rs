@@ -14,7 +14,7 @@ use tenure::{
     Handle, Kind, Options, Raw, Space,
     collections::Queue,
     error::{CreateError, NotMember, OpenHandleError, PutError, QueueError, UseError, WaitError},
-    sync::Locked,
+    sync::{Event, Locked, Reset, wait_all, wait_any},
 };
 
 const KIND: Kind = Kind::raw(1);
@@ -57,6 +57,19 @@ fn child() {
             for job in 0.. {
                 jobs.push_with(&bytes_of(job), None).unwrap();
                 say("pushed", job);
+            }
+        }
+        // Waits for any of three objects, and says which.
+        "any" => {
+            let stop = Event::open(&me, "stop").unwrap();
+            let other = tenure::process::Process::of_pid(&me, role[2].parse().unwrap()).unwrap();
+            loop {
+                let woken = wait_any(&[&jobs, &stop, &other], None).unwrap().index;
+                if woken == 0 {
+                    say("woken", format!("job {}", number(&jobs.pop().unwrap().unwrap())));
+                } else {
+                    say("woken", ["", "stop", "end"][woken]);
+                }
             }
         }
         other => panic!("{other}"),
@@ -364,6 +377,67 @@ fn the_claims_of_a_dead_process_wake_those_that_wait() {
         all.insert(got);
         assert_eq!(all, (0..10).collect());
     }
+}
+
+/// A push, a claim that comes back, a signal and a death, each while the waiter sleeps.
+#[test]
+fn one_thread_waits_for_a_queue_an_event_and_a_process() {
+    let name = Name::new("queue-any");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let jobs = Queue::create_raw(me.named("jobs"), KIND, 64).unwrap();
+    let stop = Event::create(me.named("stop"), Reset::Auto).unwrap();
+    jobs.push(&bytes_of(1)).unwrap();
+    let mut claimer = Process::start(&[&name.0, "claim"]);
+    assert_eq!(claimer.receive("claimed").as_deref(), Some("1"));
+    let mut ends = Process::start(&[&name.0, "claim"]);
+    assert_eq!(ends.receive("claimed").as_deref(), Some("0"));
+    let mut waiter = Process::start(&[&name.0, "any", &ends.id().to_string()]);
+    wait_until_asleep(waiter.id());
+    jobs.push(&bytes_of(2)).unwrap();
+    assert_eq!(waiter.receive("woken").as_deref(), Some("job 2"));
+    wait_until_asleep(waiter.id());
+    stop.set().unwrap();
+    assert_eq!(waiter.receive("woken").as_deref(), Some("stop"));
+    wait_until_asleep(waiter.id());
+    claimer.kill();
+    assert_eq!(waiter.receive("woken").as_deref(), Some("job 1"));
+    wait_until_asleep(waiter.id());
+    ends.kill();
+    assert_eq!(waiter.receive("woken").as_deref(), Some("end"));
+    waiter.kill();
+}
+
+#[test]
+fn a_wait_takes_nothing_from_a_queue() {
+    let me = options().private().unwrap().join().unwrap();
+    let (queue, stop) = (Queue::<u64>::create(&me, 64).unwrap(), Event::create(&me, Reset::Manual).unwrap());
+    let timed_out = |result| matches!(result, Err(WaitError::TimedOut));
+    assert!(timed_out(wait_any(&[&queue, &stop], Duration::ZERO)));
+    assert!(timed_out(wait_any(&[&queue], Duration::from_millis(1))));
+    queue.push(&7).unwrap();
+    stop.set().unwrap();
+    for _ in 0..2 {
+        assert_eq!(wait_any(&[&queue, &stop], None).unwrap().index, 0);
+    }
+    assert!(matches!(wait_all(&[&stop, &queue], None), Err(WaitError::NotTaken { index: 1 })));
+    let claim = queue.claim().unwrap().unwrap();
+    assert!(timed_out(wait_any(&[&queue], Duration::ZERO)), "what is claimed does not wait");
+    claim.give_back().unwrap();
+    assert_eq!(wait_any(&[&queue, &stop], None).unwrap().index, 0);
+    assert_eq!(queue.pop().unwrap().unwrap().get().unwrap().to_native(), 7);
+    assert_eq!(wait_any(&[&queue, &stop], None).unwrap().index, 1);
+    // Round after round, with a claim that lasts in between.
+    queue.push(&8).unwrap();
+    let claim = queue.claim().unwrap().unwrap();
+    for n in 0..200 {
+        assert!(timed_out(wait_any(&[&queue], Duration::ZERO)));
+        queue.push(&n).unwrap();
+        assert_eq!(wait_any(&[&queue], Duration::ZERO).unwrap().index, 0);
+        drop(queue.pop().unwrap().unwrap());
+    }
+    drop(claim);
+    assert_eq!(wait_any(&[&queue], Duration::ZERO).unwrap().index, 0);
 }
 
 #[test]

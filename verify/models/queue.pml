@@ -1,4 +1,5 @@
 /* The order of a queue over container slots, as slab/src/slots/queue.rs implements it. What holds the handles in the slots is in slots.pml.
+ * A load of the head by a pusher, or of the tail by a popper, that the code leaves out is one here: an older value tells the same (`Known`).
  *
  * Each shared access is one step; a load of a slot word is one. Members push new items, claim items, end them, give them back, or push
  * them again. A member may be killed between any two steps: another one recovers it, and gives back what it had claimed.
@@ -187,12 +188,17 @@ inline push() {
                                 now_filled(s)
                             };
                             step();
-                            CAS(tail, t, t + 1);
-                            step();
+                            /* Who has moved the tail itself need not look: the head was not beyond it. */
                             if
-                            :: head > t -> step(); tell(); step()
-                            :: else
+                            :: atomic { tail == t -> tail = t + 1; assert(head <= t) }
+                            :: else ->
+                                step();
+                                if
+                                :: head > t -> step(); tell(); step()
+                                :: else
+                                fi
                             fi;
+                            step();
                             seen_to_be_ready(h);
                             break
                         :: else -> step()
@@ -373,11 +379,13 @@ inline pop() {
                     fi
                 :: else
                 fi;
+#ifndef M_TAIL_LEFT
                 /* Filled, or over: no push will fill position p. */
                 if
                 :: t <= p -> CAS(tail, p, p + 1); step()
                 :: else
                 fi;
+#endif
                 if
                 :: v == READY ->
                     behind = false;
@@ -407,7 +415,7 @@ inline pop() {
 
 /* The claim of item h in slot s ends. */
 inline ack() {
-    t = tail;
+    t = head;
     step();
     x = t + (s + N - t % N) % N;
     atomic {

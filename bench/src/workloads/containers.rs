@@ -17,19 +17,32 @@ use crate::case::{Case, Seat, Workload, case, processes, threads};
 use super::lanes::told;
 
 pub(super) fn all() -> Vec<Workload> {
-    let mut all = Vec::new();
-    all.push(queue::<8>("queue/push+pop, 8 bytes"));
-    all.push(queue::<32>("queue/push+pop, 32 bytes"));
-    all.push(Workload::new(
-        "queue/push+claim+ack",
-        "A pushes 8 bytes, B borrows them and says that it is done; and both by one process",
-        vec![
-            processes("tenure", 2, Tenured::spinning, work_off),
-            processes("redis", 2, Redis::new, work_off),
-            processes("tenure", 1, Tenured::spinning, work_off),
-            processes("redis", 1, Redis::new, work_off),
-        ],
-    ));
+    let mut all = vec![
+        queue::<8>("queue/push+pop, 8 bytes"),
+        queue::<32>("queue/push+pop, 32 bytes"),
+        Workload::new(
+            "queue/push+pop of 8 at a time, 8 bytes",
+            "A pushes 8 values of 8 bytes, B pops 8, by one call each where there is one; and both by one process",
+            vec![
+                processes("tenure", 2, Tenured::spinning, passed_many),
+                threads("ArrayQueue", 2, Array::<8>::new, passed_many).private(),
+                processes("shaq", 2, Shaq::<8>::new, passed_many),
+                processes("tenure", 1, Tenured::spinning, passed_many),
+                threads("ArrayQueue", 1, Array::<8>::new, passed_many).private(),
+                processes("shaq", 1, Shaq::<8>::new, passed_many),
+            ],
+        ),
+        Workload::new(
+            "queue/push+claim+ack",
+            "A pushes 8 bytes, B borrows them and says that it is done; and both by one process",
+            vec![
+                processes("tenure", 2, Tenured::spinning, work_off),
+                processes("redis", 2, Redis::new, work_off),
+                processes("tenure", 1, Tenured::spinning, work_off),
+                processes("redis", 1, Redis::new, work_off),
+            ],
+        ),
+    ];
     for keys in [1 << 10, 1 << 16] {
         for (inserts, what) in [(0, "get"), (10, "90 % get"), (100, "insert")] {
             all.push(map(keys, inserts, what));
@@ -65,6 +78,23 @@ fn passed<const N: usize, S: Subject<Member: Fifo<N> + 'static>>(seat: &Seat<'_,
             }
             if pops {
                 black_box(member.pop()?);
+            }
+            Ok(())
+        })
+    }))
+}
+
+/// As `passed`, eight values at a time.
+fn passed_many<S: Subject<Member: Fifo<8> + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
+    let mut member = seat.join()?;
+    let (pushes, pops) = (seat.rank == 0, seat.rank + 1 == seat.members);
+    Ok(Box::new(move |lap| {
+        lap.each(|i| {
+            if pushes {
+                member.push_many(black_box(&[[i as u8; 8]; 8]))?;
+            }
+            if pops {
+                black_box(member.pop_many(8)?);
             }
             Ok(())
         })

@@ -521,6 +521,14 @@ typedef struct tenure_wait_done {
     struct tenure_handle handle;
 } tenure_wait_done;
 
+/** Bytes of the caller's: `data` is NULL if `size` is 0. Laid out as an iovec of POSIX. */
+typedef struct tenure_bytes {
+    /** Where they are. */
+    const void *data;
+    /** How many. */
+    size_t size;
+} tenure_bytes;
+
 /** How a process or thread ended; tenure_process_exit. */
 typedef struct tenure_exit {
     /** One of enum tenure_how. */
@@ -1349,20 +1357,22 @@ int tenure_semaphore_release(const struct tenure_object *object, uint32_t more, 
 int tenure_semaphore_count(const struct tenure_object *object, uint32_t *count, uint32_t *maximum);
 
 /**
- * Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an auto-reset event,
- * takes one from the semaphore's count. Manual-reset events stay signalled, and processes ended. `timeout` is in
- * nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. A waiting thread sleeps in the kernel.
+ * Waits for a mutex, event, semaphore, process, thread or queue, and takes it: locks the mutex, resets an auto-reset event,
+ * takes one from the semaphore's count. Manual-reset events stay signalled, and processes ended. For a queue it waits until an
+ * element waits in it, and takes nothing. `timeout` is in nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. A waiting thread sleeps in the kernel.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
  * Returns TENURE_OK, or for a mutex TENURE_ABANDONED; TENURE_ERR_TIMEOUT; for mutexes the errors of tenure_mutex_lock;
  * TENURE_ERR_UNSUPPORTED for a process whose end cannot be observed from here.
  */
-int tenure_wait(const struct tenure_object *object, uint64_t timeout);
+int tenure_wait(const struct tenure_object *object,
+                uint64_t timeout);
 
 /**
  * Waits until one of up to TENURE_WAIT_MAX objects is available, and takes it, as tenure_wait: the first available one
- * in the list. `*index` is its place.
+ * in the list. `*index` is its place. From a queue it takes nothing: a queue is available while an element waits in it, so a
+ * tenure_queue_pop may succeed now.
  *
  * Threads, fork: as tenure_wait.
  *
@@ -1371,7 +1381,10 @@ int tenure_wait(const struct tenure_object *object, uint64_t timeout);
  *
  * `objects` is NULL or readable for `count` pointers, `index` is NULL or writable.
  */
-int tenure_wait_any(struct tenure_object *const *objects, size_t count, uint64_t timeout, size_t *index);
+int tenure_wait_any(struct tenure_object *const *objects,
+                    size_t count,
+                    uint64_t timeout,
+                    size_t *index);
 
 /**
  * Waits until all of up to TENURE_WAIT_MAX objects are available, and takes them, as tenure_wait. While one of them is
@@ -1382,7 +1395,7 @@ int tenure_wait_any(struct tenure_object *const *objects, size_t count, uint64_t
  * Threads, fork: as tenure_wait.
  *
  * Returns TENURE_OK, or TENURE_ABANDONED if there is any such mutex. Otherwise nothing was taken: TENURE_ERR_TIMEOUT;
- * TENURE_ERR_ARGUMENT for no objects, too many, one of them twice, or those of several members.
+ * TENURE_ERR_ARGUMENT for no objects, too many, one of them twice, those of several members, or a queue.
  *
  * `objects` is NULL or readable for `count` pointers, `abandoned` is NULL or writable.
  */
@@ -1854,6 +1867,44 @@ int tenure_queue_push(const struct tenure_object *object,
                       size_t size,
                       uint32_t flags,
                       uint64_t time);
+
+/**
+ * Pushes new handles with copies of the first of `count` values, in their order, until one finds no room: `*pushed` is how many. It costs
+ * less than as many calls of tenure_queue_push, and others may push in between. `flags` and `time` are as there: it waits only while
+ * there is no room for the first value.
+ *
+ * Threads, fork: as tenure_queue_push.
+ *
+ * Returns TENURE_OK if it has pushed at least one, or `count` is 0; otherwise `*pushed` is 0, and the results are those of
+ * tenure_queue_push. If the process is killed meanwhile, the queue has got the first values, each as a whole, and not the others.
+ *
+ * `values` is NULL or readable for `count` of them, each of which is readable for its bytes; `pushed` is NULL or writable.
+ */
+int tenure_queue_push_many(const struct tenure_object *object,
+                           const struct tenure_bytes *values,
+                           size_t count,
+                           uint32_t flags,
+                           uint64_t time,
+                           size_t *pushed);
+
+/**
+ * Takes up to `limit` of the oldest elements out of a queue, in their order: this process holds the handles, each to be given back by
+ * tenure_close. `*popped` is how many. It costs less than as many calls of tenure_queue_pop, and others may pop in between. `flags` and
+ * `time` are as there: it waits only while the queue is empty.
+ *
+ * Threads, fork: as tenure_queue_pop.
+ *
+ * Returns TENURE_OK if it has popped at least one, or `limit` is 0; otherwise `*popped` is 0, and the results are those of
+ * tenure_queue_pop. If the process is killed meanwhile, the first of these elements end with it, and the others are in the queue.
+ *
+ * `handles` is NULL or writable for `limit` of them, `popped` is NULL or writable.
+ */
+int tenure_queue_pop_many(const struct tenure_object *object,
+                          struct tenure_handle *handles,
+                          size_t limit,
+                          uint32_t flags,
+                          uint64_t time,
+                          size_t *popped);
 
 /**
  * Pushes a handle that this process holds, of the kind of the elements. From then on the queue holds it as well; the caller still

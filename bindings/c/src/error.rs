@@ -627,7 +627,10 @@ impl Coded for WaitError {
             Self::Deadlock | Self::LockedAgain { .. } => TENURE_ERR_DEADLOCK,
             Self::NotOwner => TENURE_ERR_NOT_OWNER,
             Self::TooDeep { .. } | Self::Maximum { .. } => TENURE_ERR_MAXIMUM,
-            Self::Number { .. } | Self::Twice { .. } | Self::SeveralMembers { .. } => TENURE_ERR_ARGUMENT,
+            Self::Number { .. }
+            | Self::Twice { .. }
+            | Self::SeveralMembers { .. }
+            | Self::NotTaken { .. } => TENURE_ERR_ARGUMENT,
             Self::Unwatched(error) => error.status(),
             Self::Of { error, .. } => error.status(),
             Self::Corrupt(_) => TENURE_ERR_CORRUPT,

@@ -145,6 +145,7 @@ impl Thing {
             Any::Semaphore(semaphore) => semaphore,
             Any::Process(process) => process,
             Any::Thread(thread) => thread,
+            Any::Queue(lent) => &lent.queue,
             Any::Descriptor(_)
             | Any::Share(_)
             | Any::RwLock(_)
@@ -153,7 +154,6 @@ impl Thing {
             | Any::Locked(_)
             | Any::Versioned(_)
             | Any::Shared(_)
-            | Any::Queue(_)
             | Any::Map(_)
             | Any::Entry(_)
             | Any::Iteration(_) => {

@@ -15,7 +15,7 @@ use tenure::{
 
 use crate::abi::{TENURE_DEADLINE, tenure_handle, tenure_local, tenure_member, tenure_object};
 use crate::error::{Failure, fail, tenure_status};
-use crate::guard::{bytes, guard, guard_out, tell};
+use crate::guard::{bytes, guard, guard_out, null, tell};
 use crate::handle::{NOTHING, of_handle, token};
 use crate::local::{kind, seat};
 use crate::object::{Any, Thing, Ways, create, hand_out, joined, usable};
@@ -181,6 +181,117 @@ pub unsafe extern "C" fn tenure_queue_push(
         let queue = &object.queue()?.queue;
         within((flags, time), || Ok(queue.push(bytes)?), |options| queue.push_with(bytes, options))
     })
+}
+
+/// Bytes of the caller's: `data` is NULL if `size` is 0. Laid out as an iovec of POSIX.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct tenure_bytes {
+    /// Where they are.
+    pub data: *const c_void,
+    /// How many.
+    pub size: usize,
+}
+
+/// Pushes new handles with copies of the first of `count` values, in their order, until one finds no room: `*pushed` is how many. It costs
+/// less than as many calls of tenure_queue_push, and others may push in between. `flags` and `time` are as there: it waits only while
+/// there is no room for the first value.
+///
+/// Threads, fork: as tenure_queue_push.
+///
+/// Returns TENURE_OK if it has pushed at least one, or `count` is 0; otherwise `*pushed` is 0, and the results are those of
+/// tenure_queue_push. If the process is killed meanwhile, the queue has got the first values, each as a whole, and not the others.
+///
+/// # Safety
+///
+/// `values` is NULL or readable for `count` of them, each of which is readable for its bytes; `pushed` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_queue_push_many(
+    object: *const tenure_object,
+    values: *const tenure_bytes,
+    count: usize,
+    flags: u32,
+    time: u64,
+    pushed: *mut usize,
+) -> c_int {
+    let call = || {
+        let object = usable(object)?;
+        let queue = &object.queue()?.queue;
+        if count == 0 {
+            return Ok(0);
+        }
+        if values.is_null() {
+            return Err(null("values"));
+        }
+        // SAFETY: the caller's promise.
+        let values = unsafe { std::slice::from_raw_parts(values, count) };
+        // SAFETY: the caller's promise.
+        let all = values.iter().map(|value| unsafe { bytes(value.data.cast(), value.size, "data") });
+        let all = all.collect::<Result<Vec<&[u8]>, _>>()?;
+        let all = || all.iter().copied();
+        within((flags, time), || Ok(queue.push_many(all())?), |options| queue.push_many_with(all(), options))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(pushed, "pushed", 0, call) }
+}
+
+/// Takes up to `limit` of the oldest elements out of a queue, in their order: this process holds the handles, each to be given back by
+/// tenure_close. `*popped` is how many. It costs less than as many calls of tenure_queue_pop, and others may pop in between. `flags` and
+/// `time` are as there: it waits only while the queue is empty.
+///
+/// Threads, fork: as tenure_queue_pop.
+///
+/// Returns TENURE_OK if it has popped at least one, or `limit` is 0; otherwise `*popped` is 0, and the results are those of
+/// tenure_queue_pop. If the process is killed meanwhile, the first of these elements end with it, and the others are in the queue.
+///
+/// # Safety
+///
+/// `handles` is NULL or writable for `limit` of them, `popped` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_queue_pop_many(
+    object: *const tenure_object,
+    handles: *mut tenure_handle,
+    limit: usize,
+    flags: u32,
+    time: u64,
+    popped: *mut usize,
+) -> c_int {
+    let call = || {
+        let object = usable(object)?;
+        let queue = &object.queue()?.queue;
+        if limit == 0 {
+            return Ok(0);
+        }
+        if handles.is_null() {
+            return Err(null("handles"));
+        }
+        let (mut now, mut later) = (Vec::new(), Vec::new());
+        let result = within(
+            (flags, time),
+            || match queue.pop_many(&mut now, limit)? {
+                0 => found(None),
+                _ => Ok(()),
+            },
+            |options| queue.pop_many_with(&mut later, limit, options).map(|_| ()),
+        );
+        let all = if now.is_empty() { later } else { now };
+        if all.is_empty() {
+            return result.map(|()| 0);
+        }
+        // What ended the call after the first one is found by the next call as well.
+        let all = all.into_iter().map(|popped| Ok((of_handle(&popped)?, popped)));
+        let all = all.collect::<Result<Vec<_>, Failure>>()?;
+        let count = all.len();
+        for (at, (handle, popped)) in all.into_iter().enumerate() {
+            // SAFETY: `at < limit`, the caller's promise.
+            unsafe { handles.add(at).write(handle) };
+            // The count is the caller's from now on.
+            let _ = popped.into_raw();
+        }
+        Ok(count)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(popped, "popped", 0, call) }
 }
 
 /// Pushes a handle that this process holds, of the kind of the elements. From then on the queue holds it as well; the caller still

@@ -291,9 +291,9 @@ pub unsafe extern "C" fn tenure_semaphore_count(
     unsafe { guard_out(count, "count", 0, call) }
 }
 
-/// Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an auto-reset event,
-/// takes one from the semaphore's count. Manual-reset events stay signalled, and processes ended. `timeout` is in
-/// nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. A waiting thread sleeps in the kernel.
+/// Waits for a mutex, event, semaphore, process, thread or queue, and takes it: locks the mutex, resets an auto-reset event,
+/// takes one from the semaphore's count. Manual-reset events stay signalled, and processes ended. For a queue it waits until an
+/// element waits in it, and takes nothing. `timeout` is in nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. A waiting thread sleeps in the kernel.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
@@ -362,7 +362,8 @@ pub(crate) unsafe fn objects_of(
 }
 
 /// Waits until one of up to TENURE_WAIT_MAX objects is available, and takes it, as tenure_wait: the first available one
-/// in the list. `*index` is its place.
+/// in the list. `*index` is its place. From a queue it takes nothing: a queue is available while an element waits in it, so a
+/// tenure_queue_pop may succeed now.
 ///
 /// Threads, fork: as tenure_wait.
 ///
@@ -396,7 +397,7 @@ pub unsafe extern "C" fn tenure_wait_any(
 /// Threads, fork: as tenure_wait.
 ///
 /// Returns TENURE_OK, or TENURE_ABANDONED if there is any such mutex. Otherwise nothing was taken: TENURE_ERR_TIMEOUT;
-/// TENURE_ERR_ARGUMENT for no objects, too many, one of them twice, or those of several members.
+/// TENURE_ERR_ARGUMENT for no objects, too many, one of them twice, those of several members, or a queue.
 ///
 /// # Safety
 ///

@@ -99,6 +99,12 @@ class Handle(Structure):
     _fields_ = [("token", c_uint64), ("data", c_void_p), ("size", c_size_t)]
 
 
+class Bytes(Structure):
+    """tenure_bytes."""
+
+    _fields_ = [("data", c_void_p), ("size", c_size_t)]
+
+
 class Block(Structure):
     """tenure_block."""
 
@@ -147,6 +153,7 @@ STRUCTURES = {
     "tenure_stats": Stats,
     "tenure_handle": Handle,
     "tenure_block": Block,
+    "tenure_bytes": Bytes,
     "tenure_name": Name,
     "tenure_membership": Membership,
     "tenure_exit": Exit,
@@ -281,6 +288,8 @@ FUNCTIONS = {
     "tenure_queue_open_named": (c_void_p, c_uint32, c_char_p, _new),
     "tenure_queue_push": (c_void_p, c_void_p, c_size_t, c_uint32, c_uint64),
     "tenure_queue_push_handle": (*_local, c_void_p, c_uint64, c_uint32, c_uint64),
+    "tenure_queue_push_many": (c_void_p, POINTER(Bytes), c_size_t, c_uint32, c_uint64, POINTER(c_size_t)),
+    "tenure_queue_pop_many": (c_void_p, POINTER(Handle), c_size_t, c_uint32, c_uint64, POINTER(c_size_t)),
     "tenure_queue_pop": (c_void_p, c_uint32, c_uint64, POINTER(Handle)),
     "tenure_queue_claim": (c_void_p, c_uint32, c_uint64, POINTER(Handle)),
     "tenure_queue_ack": (c_void_p, c_uint64),

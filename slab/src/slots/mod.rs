@@ -30,7 +30,7 @@ pub use chunks::{CONTAINER_KIND, CONTAINER_KIND_MASK, is_container};
 pub use inspect::SlotInfo;
 pub use keep::{Claimed, PutError, SlotError};
 pub use look::{Look, Place};
-pub use queue::{PopError, PushError, QueueWords};
+pub use queue::{Known, PopError, PushError, QueueWords};
 pub use word::SLOT_MEMBERS_MAX;
 
 use crate::slab::Slab;

@@ -19,7 +19,7 @@
 //! pass p   look(p-1); CAS(head, p -> p+1); look(p)
 //! look p   slot p % n is READY, and its next position is after the tail: returns += 1
 //! behind   slots that are READY, whose next position at or after the head is after the tail: claim as above
-//! ack      CAS(slot, CLAIMED me -> EMPTY x), x the first position of the slot at or after the tail
+//! ack      CAS(slot, CLAIMED me -> EMPTY x), x the first position of the slot at or after the head
 //! give     CAS(slot, CLAIMED me -> READY); returns += 1
 //! ```
 //!
@@ -30,6 +30,8 @@
 //! The helping is that of Tsigas and Zhang ("A simple, fast and scalable non-blocking concurrent FIFO queue", 2001) with the empty values of Colvin
 //! and Groves ("Formal verification of an array-based nonblocking queue", 2005), which count the rounds; claims are new.
 //! `verify/models/queue.pml` is the model.
+
+use std::sync::atomic::AtomicU64;
 
 use tenure_core::{Acquire, mutant};
 
@@ -51,12 +53,22 @@ pub struct QueueWords<'a> {
     pub head: &'a Word,
     /// The number of returns for which nothing was found behind the head.
     pub rescanned: &'a Word,
+    /// What this process knows about tail and head.
+    pub known: &'a Known,
     /// The first of its slots.
     pub first: u32,
     /// The number of its slots: a power of two.
     pub slots: u32,
     /// How many elements may wait: 1 to `slots`.
     pub capacity: u32,
+}
+
+/// Tail and head of a queue as a thread of this process loaded them at some moment. Both only grow, so each is now at least what is here: who
+/// pushes need not load the head, which those that pop change all the time, as long as there is room by this one; and the other way round.
+#[derive(Debug, Default)]
+pub struct Known {
+    tail: AtomicU64,
+    head: AtomicU64,
 }
 
 /// Why an element was not pushed. Nothing was changed.
@@ -97,9 +109,34 @@ impl QueueWords<'_> {
         self.head.load(Ordering::SeqCst)
     }
 
-    fn move_tail(&self, from: u64) {
-        // SeqCst: tail: after the slot was filled, or seen to hold something. Failure: another one has moved it.
-        let _ = self.tail.compare_exchange(from, from + 1, Ordering::SeqCst, Ordering::Relaxed);
+    /// The tail if it is at most `p`, else a position behind `p` that it has passed.
+    fn tail_behind(&self, p: u64) -> u64 {
+        // Relaxed, both: private; any value that the tail has had will do.
+        let known = self.known.tail.load(Ordering::Relaxed);
+        if known > p {
+            return known;
+        }
+        let tail = self.load_tail();
+        self.known.tail.store(tail, Ordering::Relaxed);
+        tail
+    }
+
+    /// The head, or an earlier one by which there is room for position `t`.
+    fn head_before(&self, t: u64) -> u64 {
+        // Relaxed, both: private; any value that the head has had will do.
+        let known = self.known.head.load(Ordering::Relaxed);
+        if t < known.saturating_add(self.capacity.into()) {
+            return known;
+        }
+        let head = self.load_head();
+        self.known.head.store(head, Ordering::Relaxed);
+        head
+    }
+
+    /// False if another one has moved it.
+    fn move_tail(&self, from: u64) -> bool {
+        // SeqCst: tail: after the slot was filled, or seen to hold something.
+        self.tail.compare_exchange(from, from + 1, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
     fn move_head(&self, from: u64) -> bool {
@@ -169,11 +206,11 @@ impl Slab<'_> {
                 continue;
             }
             if seen.is_empty() && seen.number() > t {
-                // An ack leaves a position that the tail has not passed.
+                // An ack leaves a position less than a round beyond the head, which is not beyond the tail.
                 return Err(PushError::Corrupt);
             }
             // One round ahead of the head, at most: what is pushed further would be claimed in the place of the slot's older position.
-            let p = queue.load_head();
+            let p = queue.head_before(t);
             if t >= p.saturating_add(slots) {
                 let Some(oldest) = self.slot_word(queue.slot(p)) else { return Err(PushError::Corrupt) };
                 let oldest = oldest.load();
@@ -196,9 +233,9 @@ impl Slab<'_> {
             if seen.is_empty() {
                 match self.put_into(acquire, ref_counts, held, slot, Into::Exactly(seen), None, |_| {}) {
                     Ok(_) => {
-                        queue.move_tail(t);
-                        // Passed over meanwhile: the slot had held something when the tail came.
-                        if queue.load_head() > t {
+                        // The head is never beyond the tail. If another one has moved the tail, the head may have passed this position, because
+                        // the slot had held something when the tail came.
+                        if !queue.move_tail(t) && queue.load_head() > t {
                             self.count_return();
                         }
                         return Ok(());
@@ -314,7 +351,7 @@ impl Slab<'_> {
             let Some(word) = self.slot_word(slot).filter(|_| p <= NUMBER_MAX) else {
                 return Err(PopError::Corrupt);
             };
-            let t = queue.load_tail();
+            let t = queue.tail_behind(p);
             let seen = word.load();
             if queue.load_head() != p {
                 continue;
@@ -394,7 +431,8 @@ impl Slab<'_> {
     ///
     /// Recovery of this lease gives the element back, or the queue has let it go.
     pub fn ack_next(&self, acquire: &Acquire, queue: &QueueWords<'_>, claimed: Claimed) -> bool {
-        let number = queue.next(claimed.slot, queue.load_tail());
+        // By the head, which is beyond the position at which the element was pushed, and which this process has moved last if it pops.
+        let number = queue.next(claimed.slot, queue.load_head());
         self.end_claim(acquire, claimed, |_| Kept::empty(number))
     }
 
@@ -411,6 +449,29 @@ impl Slab<'_> {
         let is_given = self.end_claim(acquire, claimed, Kept::returned);
         self.count_return();
         is_given
+    }
+
+    /// Whether an element waits: one that does so during the whole call is found. It claims nothing, so others may be faster.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free. Mostly it looks at the head; while something was given back, or nothing but claims is there, at all slots.
+    #[must_use]
+    pub fn has_ready(&self, queue: &QueueWords<'_>) -> bool {
+        let load = |slot| self.slot_word(slot).map(|word| word.load());
+        // SeqCst, both: as in `claim_next`, with which this shares the decision that the queue is empty.
+        let is_rescanned = self.returns().load(Ordering::SeqCst) == queue.rescanned.load(Ordering::SeqCst);
+        let p = queue.load_head();
+        let t = queue.load_tail();
+        let oldest = load(queue.slot(p));
+        if oldest.is_some_and(Kept::is_ready) {
+            return true;
+        }
+        let is_empty = is_rescanned
+            && queue.load_head() == p
+            && oldest.is_some_and(|seen| seen.is_empty() && seen.number() <= p && t <= p)
+            && !self.look_behind(queue, p);
+        !is_empty && queue.all().any(|slot| load(slot).is_some_and(Kept::is_ready))
     }
 
     /// How many slots of a queue hold something, and how many of them are claimed, at the moment: a look at each.

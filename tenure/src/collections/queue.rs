@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering;
 
 use tenure_core::sync::Word;
 use tenure_segment::futex;
-use tenure_slab::{self as slab, CHUNK_SLOTS, Claimed, QueueWords, Token};
-use tenure_wait::sequence;
+use tenure_slab::{self as slab, CHUNK_SLOTS, Claimed, INLINE_BYTES, Known, QueueWords, Token};
+use tenure_wait::{Attempt, sequence};
 
 use crate::error::{CreateError, NotMember, OpenHandleError, UseError};
 use crate::handle::{Handle, Raw};
@@ -23,7 +23,7 @@ use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 use crate::place::{Key, Place};
 use crate::raw::RawHandle;
-use crate::shared::Shared;
+use crate::shared::{Caches, Shared};
 use crate::slots::sealed::Keep;
 use crate::slots::{Claim, PutError};
 use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS, STATE_WORDS};
@@ -31,8 +31,8 @@ use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS, STATE_WORDS};
 use crate::typed::{self, Value};
 use crate::waiting::future::{self, Step};
 use crate::waiting::options::Limits;
-use crate::waiting::source::attend;
-use crate::waiting::word::HalfWord;
+use crate::waiting::source::{Gained, Memory, Source, attend};
+use crate::waiting::word::{HalfWord, WaitWord};
 use crate::waiting::{WaitError, WaitOptions};
 
 pub(crate) const CAPACITY: usize = 4;
@@ -212,6 +212,7 @@ struct Inner {
     first: u32,
     slots: u32,
     capacity: u32,
+    known: Known,
 }
 
 impl Inner {
@@ -269,7 +270,7 @@ impl Inner {
         if found != kind {
             return Err(OpenHandleError::ForeignKind { expected: kind, found });
         }
-        Ok(Self { object, kind, first, slots, capacity })
+        Ok(Self { object, kind, first, slots, capacity, known: Known::default() })
     }
 
     fn shared(&self) -> &Shared {
@@ -283,6 +284,7 @@ impl Inner {
             tail: &words[TAIL],
             head: &words[HEAD],
             rescanned: &words[RESCANNED],
+            known: &self.known,
             first,
             slots,
             capacity,
@@ -292,14 +294,27 @@ impl Inner {
     /// Pushes; false if it is full.
     fn push(&self, held: RawHandle) -> Result<bool, QueueError> {
         let (shared, words) = (self.shared(), self.words()?);
-        match shared.slab.push(shared.lease.acquire(), shared.ref_counts(), &words, held.held) {
-            Ok(()) => {}
-            Err(slab::PushError::Full) => return Ok(false),
-            Err(slab::PushError::NotPut(error)) => return Err(PutError::from(error).into()),
-            Err(_) => return Err(QueueError::Corrupt),
+        let is_pushed =
+            has_room(shared.slab.push(shared.lease.acquire(), shared.ref_counts(), &words, held.held))?;
+        if is_pushed {
+            self.wake(Side::Pop)?;
         }
-        self.wake(Side::Pop)?;
-        Ok(true)
+        Ok(is_pushed)
+    }
+
+    /// Pushes a new handle with a copy of the bytes; false if the queue is full. The caller wakes those that pop.
+    fn push_bytes(&self, caches: &mut Caches, bytes: &[u8]) -> Result<bool, QueueError> {
+        let (shared, words) = (self.shared(), self.words()?);
+        let held = shared.create(caches, self.kind, bytes)?;
+        let pushed = shared.slab.push(shared.lease.acquire(), shared.ref_counts(), &words, held.held);
+        // The push has shared it, so its entry goes to no cache; that of one that found no room does.
+        let is_shared = pushed.is_ok() && bytes.len() <= INLINE_BYTES;
+        // SAFETY: the count of the creation, which only this call knows; nobody has a reference to the payload by it.
+        let closed =
+            unsafe { if is_shared { shared.close_shared(held) } else { shared.close(caches, held) } };
+        let is_pushed = has_room(pushed)?;
+        closed.map_err(|_| QueueError::Corrupt)?;
+        Ok(is_pushed)
     }
 
     fn claim(&self) -> Result<Option<Claimed>, QueueError> {
@@ -313,12 +328,19 @@ impl Inner {
         }
     }
 
+    /// Ends a claim: the element is out of the queue. False if it is none. The caller wakes those that push.
+    fn ack(&self, claimed: Claimed) -> Result<bool, NotMember> {
+        let (shared, words) = (self.shared(), self.words()?);
+        Ok(shared.slab.ack_next(shared.lease.acquire(), &words, claimed))
+    }
+
     /// Ends a claim. False if it is none.
     fn end(&self, claimed: Claimed, is_done: bool) -> Result<bool, NotMember> {
-        let (shared, words) = (self.shared(), self.words()?);
+        let shared = self.shared();
         let has_claimed = if is_done {
-            shared.slab.ack_next(shared.lease.acquire(), &words, claimed)
+            self.ack(claimed)?
         } else {
+            shared.lease.check()?;
             shared.slab.give_back_next(shared.lease.acquire(), claimed)
         };
         self.wake(if is_done { Side::Push } else { Side::Pop })?;
@@ -385,6 +407,11 @@ impl Inner {
         Ok(Step::Sleep(word, marked))
     }
 
+    /// Whether an element waits; others may be faster.
+    fn has_ready(&self) -> Result<bool, NotMember> {
+        Ok(self.shared().slab.has_ready(&self.words()?))
+    }
+
     /// Before a sleep of a member without a monitor: ensures that it learns when a claimer dies, since the element comes back then.
     fn attend_claimers(&self) -> Result<(), WaitError> {
         let shared = self.shared();
@@ -400,6 +427,35 @@ impl Inner {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether there was room for what was pushed.
+fn has_room(pushed: Result<(), slab::PushError>) -> Result<bool, QueueError> {
+    match pushed {
+        Ok(()) => Ok(true),
+        Err(slab::PushError::Full) => Ok(false),
+        Err(slab::PushError::NotPut(error)) => Err(PutError::from(error).into()),
+        Err(_) => Err(QueueError::Corrupt),
+    }
+}
+
+/// Wakes those that pop, after elements were pushed; and takes the caches of the call back. Also when a value panics while it is copied.
+struct Batch<'q> {
+    inner: &'q Inner,
+    caches: Option<Caches>,
+    pushed: usize,
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        if self.pushed > 0 {
+            // The only error is that this process is no member any more: then it has pushed, and its recovery wakes.
+            let _ = self.inner.wake(Side::Pop);
+        }
+        if let Some(caches) = self.caches.take() {
+            self.inner.shared().return_caches(caches);
+        }
     }
 }
 
@@ -557,7 +613,89 @@ impl<T: Element> Queue<T> {
     ///
     /// The element is in the queue or does not exist.
     pub fn push(&self, value: &T::Pushed) -> Result<(), QueueError> {
-        self.push_handle(&self.element(value)?)
+        let shared = self.inner.shared();
+        shared.lease.check()?;
+        let pushed = T::with_bytes(value, |bytes| Ok(self.inner.push_bytes(&mut shared.common(), bytes)))??;
+        if !pushed {
+            return Err(QueueError::Full { capacity: self.inner.capacity });
+        }
+        self.inner.wake(Side::Pop)?;
+        Ok(())
+    }
+
+    /// Pushes new handles with copies of the values, in their order, until one finds no room; does not wait. Returns how many it has pushed.
+    /// It costs less than as many calls of [`Queue::push`]. Others may push in between.
+    ///
+    /// ```
+    /// # use tenure::collections::Queue;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let jobs = Queue::<u64>::create(&me, 4)?;
+    /// assert_eq!(jobs.push_many(&[1, 2, 3])?, 3);
+    /// assert_eq!(jobs.push_many(&[4, 5, 6])?, 1); // the queue is full
+    /// let mut popped = Vec::new();
+    /// assert_eq!(jobs.pop_many(&mut popped, 3)?, 3);
+    /// assert_eq!(popped[2].get()?.to_native(), 3);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::push`], if nothing was pushed. An error after the first value ends the call with the number of those that were pushed.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free between processes. Those that sleep until there is an element are woken at the end, once; if this process is stopped before,
+    /// by the next push of another one.
+    ///
+    /// # Crash
+    ///
+    /// The queue has got the first values, in their order and each as a whole, and not the others.
+    pub fn push_many<'v>(&self, values: impl IntoIterator<Item = &'v T::Pushed>) -> Result<usize, QueueError>
+    where
+        T::Pushed: 'v,
+    {
+        let shared = self.inner.shared();
+        shared.lease.check()?;
+        // Before the first push: the caller's iterator may wait, and nobody else's wake-up should.
+        let values: Vec<&T::Pushed> = values.into_iter().collect();
+        // Of its own: a value may use the member while it is copied.
+        let mut batch = Batch { inner: &self.inner, caches: Some(shared.take_caches()), pushed: 0 };
+        for value in values {
+            let pushed = T::with_bytes(value, |bytes| {
+                Ok(batch.caches.as_mut().map_or(Ok(false), |caches| self.inner.push_bytes(caches, bytes)))
+            });
+            match pushed.map_err(QueueError::from).and_then(|pushed| pushed) {
+                Ok(true) => batch.pushed += 1,
+                Ok(false) if batch.pushed == 0 => {
+                    return Err(QueueError::Full { capacity: self.inner.capacity });
+                }
+                Err(error) if batch.pushed == 0 => return Err(error),
+                Ok(false) | Err(_) => break,
+            }
+        }
+        Ok(batch.pushed)
+    }
+
+    /// As [`Queue::push_many`]; waits while there is no room for the first value. `options` is usually a timeout: see [`WaitOptions`].
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Wait`] with [`WaitError::TimedOut`] or [`WaitError::Interrupted`], by the options, and as [`Queue::push_many`].
+    pub fn push_many_with<'v>(
+        &self,
+        values: impl IntoIterator<Item = &'v T::Pushed>,
+        options: impl Into<WaitOptions>,
+    ) -> Result<usize, QueueError>
+    where
+        T::Pushed: 'v,
+    {
+        let values: Vec<&T::Pushed> = values.into_iter().collect();
+        self.inner.wait(Side::Push, options.into(), || match self.push_many(values.iter().copied()) {
+            Err(QueueError::Full { .. }) => Ok(None),
+            pushed => pushed.map(Some),
+        })
     }
 
     /// As [`Queue::push`]; waits while the queue is full. `options` is usually a timeout: `None` waits without limit; see [`WaitOptions`].
@@ -579,7 +717,10 @@ impl<T: Element> Queue<T> {
     ///
     /// [`QueueError::Wait`] with [`WaitError::TimedOut`] or [`WaitError::Interrupted`], by the options, and as [`Queue::push`].
     pub fn push_with(&self, value: &T::Pushed, options: impl Into<WaitOptions>) -> Result<(), QueueError> {
-        self.push_handle_with(&self.element(value)?, options)
+        match self.push(value) {
+            Err(QueueError::Full { .. }) => self.push_handle_with(&self.element(value)?, options),
+            pushed => pushed,
+        }
     }
 
     /// As [`Queue::push`], as a future that waits while the queue is full, for any executor; the executor's own timeouts limit it.
@@ -617,13 +758,70 @@ impl<T: Element> Queue<T> {
     ///
     /// The element is in the queue, or ends with this process.
     pub fn pop(&self) -> Result<Option<Handle<T>>, QueueError> {
+        let popped = self.take_out()?;
+        if let Some(handle) = &popped {
+            self.inner.wake(Side::Push)?;
+            self.validate(handle)?;
+        }
+        Ok(popped)
+    }
+
+    /// As [`Queue::pop`], without a look at the value. The caller wakes those that push.
+    fn take_out(&self) -> Result<Option<Handle<T>>, QueueError> {
         let Some(claimed) = self.inner.claim()? else { return Ok(None) };
         let handle = self.handle(RawHandle { held: claimed.held() });
-        if !self.inner.end(claimed, true)? {
-            return Err(QueueError::Corrupt);
+        if self.inner.ack(claimed)? { Ok(Some(handle)) } else { Err(QueueError::Corrupt) }
+    }
+
+    /// Takes up to `limit` of the oldest elements out of the queue, and adds them to `popped`, in their order; does not wait. Returns how many
+    /// it has added: 0 if the queue is empty. It costs less than as many calls of [`Queue::pop`]. Others may pop in between.
+    ///
+    /// See [`Queue::push_many`] for an example.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::pop`]; what was taken out before is in `popped`.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free between processes. Those that sleep until there is room are woken at the end, once; if this process is stopped before, by
+    /// the next pop of another one.
+    ///
+    /// # Crash
+    ///
+    /// The first of these elements end with this process, and the others are in the queue.
+    pub fn pop_many(&self, popped: &mut Vec<Handle<T>>, limit: usize) -> Result<usize, QueueError> {
+        let before = popped.len();
+        let mut result = Ok(true);
+        while matches!(result, Ok(true)) && popped.len() - before < limit {
+            result = self.take_out().and_then(|taken| {
+                let Some(handle) = taken else { return Ok(false) };
+                self.validate(&handle)?;
+                popped.push(handle);
+                Ok(true)
+            });
         }
-        self.validate(&handle)?;
-        Ok(Some(handle))
+        self.inner.wake(Side::Push)?;
+        result?;
+        Ok(popped.len() - before)
+    }
+
+    /// As [`Queue::pop_many`]; waits while the queue is empty. `options` is usually a timeout: see [`WaitOptions`]. A `limit` of 0 does not
+    /// wait.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Wait`] with [`WaitError::TimedOut`] or [`WaitError::Interrupted`], by the options, and as [`Queue::pop_many`].
+    pub fn pop_many_with(
+        &self,
+        popped: &mut Vec<Handle<T>>,
+        limit: usize,
+        options: impl Into<WaitOptions>,
+    ) -> Result<usize, QueueError> {
+        self.inner.wait(Side::Pop, options.into(), || {
+            let count = self.pop_many(popped, limit)?;
+            Ok((count > 0 || limit == 0).then_some(count))
+        })
     }
 
     /// As [`Queue::pop`]; waits while the queue is empty. `options` is usually a timeout: `None` waits without limit; see [`WaitOptions`].
@@ -885,6 +1083,40 @@ impl<T> Queue<T> {
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
         self.inner.shared().lease.check()?;
         Ok(Self { inner: Arc::clone(&self.inner), value: PhantomData })
+    }
+}
+
+/// For [`wait_any`](crate::sync::wait_any): available while an element waits. A wait takes nothing from it.
+impl<T> Source for Queue<T> {
+    fn object(&self) -> &Object {
+        &self.inner.object
+    }
+
+    fn word(&self) -> Result<WaitWord<'_>, WaitError> {
+        Ok(WaitWord::Half(HalfWord::at(self.inner.wait_word(Side::Pop)?)))
+    }
+
+    fn attempt(&self, _: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
+        Ok(if self.inner.has_ready()? { Attempt::Taken(Gained::default()) } else { Attempt::Blocked(0) })
+    }
+
+    /// The word does not tell.
+    fn take(&self, _: u32) -> Option<u32> {
+        None
+    }
+
+    /// As a pop that is about to sleep: it marks, looks for the last time, and attends.
+    fn mark(&self, _: u32) -> Result<Option<u32>, WaitError> {
+        let marked = sequence::mark(&HalfWord::at(self.inner.wait_word(Side::Pop)?));
+        if self.inner.has_ready()? {
+            return Ok(None);
+        }
+        self.inner.attend_claimers()?;
+        Ok(Some(marked))
+    }
+
+    fn is_in_word(&self) -> bool {
+        false
     }
 }
 

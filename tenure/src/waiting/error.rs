@@ -86,6 +86,12 @@ pub enum WaitError {
         /// The index of the first object that another member opened.
         index: usize,
     },
+    /// One of the objects to take together is a queue, from which a wait takes nothing.
+    #[error("objects to take at once: {index} is a queue, from which a wait takes nothing")]
+    NotTaken {
+        /// The index of the first such object.
+        index: usize,
+    },
     /// The end of a process or thread is not recorded, and this process cannot watch it.
     #[error(transparent)]
     Unwatched(Box<tenure_segment::process::PidError>),

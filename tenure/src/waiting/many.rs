@@ -20,7 +20,8 @@ use super::word::{HalfWord, WaitWord, WholeWord};
 pub const WAIT_MAX: usize = 64;
 
 /// An object that can be waited for: a [`Mutex`](crate::sync::Mutex), an [`Event`](crate::sync::Event), a [`Semaphore`](crate::sync::Semaphore), a
-/// [`Process`](crate::process::Process) or a [`Thread`](crate::process::Thread).
+/// [`Process`](crate::process::Process), a [`Thread`](crate::process::Thread), or, by [`wait_any`] only, a
+/// [`Queue`](crate::collections::Queue).
 ///
 /// ```
 /// # use tenure::sync::{Event, Reset, Semaphore, Waitable, wait_any};
@@ -51,7 +52,7 @@ impl<T: Source + Send + Sync> Waitable for T {}
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Woken {
-    /// The index of the object that was taken.
+    /// The index of the object that was taken, or of the queue that has an element.
     pub index: usize,
     /// Whether the object is a mutex whose last owner died or left without unlocking it.
     pub abandoned: bool,
@@ -66,6 +67,26 @@ fn check_number(objects: &[&dyn Waitable]) -> Result<(), WaitError> {
 ///
 /// If it takes a mutex, this thread owns that mutex, and unlocks it by [`Mutex::unlock`](crate::sync::Mutex::unlock) or
 /// [`Mutex::adopt`](crate::sync::Mutex::adopt). The objects may belong to different spaces.
+///
+/// From a queue it takes nothing. A queue is available while an element waits in it, so a [`Queue::pop`](crate::collections::Queue::pop)
+/// may succeed now; if others are faster it returns `None`, and the caller waits again:
+///
+/// ```
+/// # use tenure::{collections::Queue, sync::{Event, Reset, wait_any}};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let (jobs, stop) = (Queue::<u64>::create(&me, 64)?, Event::create(&me, Reset::Manual)?);
+/// jobs.push(&7)?; // usually by another process
+/// # stop.set()?;
+/// loop {
+///     match wait_any(&[&jobs, &stop], None)?.index {
+///         0 => if let Some(job) = jobs.pop()? { println!("{}", job.get()?) },
+///         _ => break,
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 ///
 /// ```
 /// # use std::time::Duration;
@@ -275,8 +296,8 @@ fn wait_for_any_or_fd(
 ///
 /// # Errors
 ///
-/// [`WaitError::TimedOut`], [`WaitError::Twice`], [`WaitError::SeveralMembers`], and the errors of a wait for one of them, as
-/// [`WaitError::Of`] that says which; nothing is taken then.
+/// [`WaitError::TimedOut`], [`WaitError::Twice`], [`WaitError::SeveralMembers`], [`WaitError::NotTaken`], and the errors of a wait for one of
+/// them, as [`WaitError::Of`] that says which; nothing is taken then.
 ///
 /// # Progress
 ///
@@ -299,6 +320,9 @@ pub fn wait_all(objects: &[&dyn Waitable], options: impl Into<WaitOptions>) -> R
 
 fn wait_for_all(objects: &[&dyn Waitable], options: WaitOptions) -> Result<Vec<usize>, WaitError> {
     check_number(objects)?;
+    if let Some(index) = objects.iter().position(|object| !object.is_in_word()) {
+        return Err(WaitError::NotTaken { index });
+    }
     let order = order_of(objects)?;
     let mut limits = Limits::of(options);
     let mut failures = 0;

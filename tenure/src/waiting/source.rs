@@ -60,6 +60,16 @@ pub trait Source {
         let _ = seen;
         Ok(())
     }
+
+    /// Marks that a waiter may fall asleep, after `prepare`. Returns the value to sleep on; `None` if the object may be available now.
+    fn mark(&self, seen: u32) -> Result<Option<u32>, WaitError> {
+        Ok(wait::set_waiters(&self.word()?, seen))
+    }
+
+    /// Whether the word tells that the object is available: else `wait_all` refuses it.
+    fn is_in_word(&self) -> bool {
+        true
+    }
 }
 
 /// The wait word of an object from which waiters take nothing.
@@ -87,7 +97,7 @@ pub(crate) unsafe fn mapped_word(object: &Object, kind: Kind) -> WholeWord<'_> {
 /// Prepares a sleep on a word with the value `seen`; returns the value to sleep on, or `None` if the word has changed.
 pub(crate) fn set_waiters(source: &(impl Source + ?Sized), seen: u32) -> Result<Option<u32>, WaitError> {
     source.prepare(seen)?;
-    Ok(wait::set_waiters(&source.word()?, seen))
+    source.mark(seen)
 }
 
 /// Ensures that this process learns when a lease dies whose owner has what the caller is about to wait for.

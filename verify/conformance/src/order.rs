@@ -497,6 +497,24 @@ pub enum Order {
         /// As for `Push`.
         timeout: Option<u64>,
     },
+    /// Push several, as many as there is room for.
+    PushMany {
+        /// The queue.
+        queue: Thing,
+        /// The bytes of each.
+        values: Vec<Vec<u8>>,
+        /// As for `Push`.
+        timeout: Option<u64>,
+    },
+    /// Take several elements out of a queue, the oldest ones.
+    PopMany {
+        /// The queue.
+        queue: Thing,
+        /// How many, at most.
+        limit: usize,
+        /// As for `Push`.
+        timeout: Option<u64>,
+    },
     /// Claim the oldest element of a queue.
     ClaimNext {
         /// The queue.

@@ -116,6 +116,7 @@ impl Object {
             Self::Semaphore(semaphore) => semaphore,
             Self::Process(process) => process,
             Self::Thread(thread) => thread,
+            Self::Queue(queue) => queue,
             _ => return Err(Fault::Argument),
         })
     }

@@ -119,6 +119,11 @@ wishes! {
     push_handle(queue: Thing, thing: Thing, timeout: Option<u64>) -> () =
         Order::PushHandle { queue, thing, timeout } => Answer::Done => ();
     pop(queue: Thing, timeout: Option<u64>) -> Thing = Order::Pop { queue, timeout } => Answer::Thing(thing) => thing;
+    push_many(queue: Thing, values: &[&[u8]], timeout: Option<u64>) -> u64 =
+        Order::PushMany { queue, values: values.iter().map(|value| value.to_vec()).collect(), timeout }
+            => Answer::Number(pushed) => pushed;
+    pop_many(queue: Thing, limit: usize, timeout: Option<u64>) -> Vec<Thing> =
+        Order::PopMany { queue, limit, timeout } => Answer::Many(things, None) => things;
     claim_next(queue: Thing, timeout: Option<u64>) -> Thing =
         Order::ClaimNext { queue, timeout } => Answer::Thing(thing) => thing;
     ack_next(queue: Thing, thing: Thing) -> () = Order::AckNext { queue, thing } => Answer::Done => ();

@@ -3,7 +3,7 @@
 mod posix;
 mod rings;
 
-use tenure::{Kind, Raw, Space, collections::Queue, error::QueueError};
+use tenure::{Handle, Kind, Raw, Space, collections::Queue, error::QueueError};
 
 use crate::servers::RedisClient;
 use crate::subject::{Failed, Outcome, Subject};
@@ -27,6 +27,22 @@ pub trait Fifo<const N: usize> {
     /// # Errors
     /// [`Failed`].
     fn pop(&mut self) -> Outcome<[u8; N]>;
+
+    /// Appends several values, by one call where there is such a call.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    fn push_many(&mut self, values: &[[u8; N]]) -> Outcome<()> {
+        values.iter().try_for_each(|value| self.push(value))
+    }
+
+    /// Takes the oldest `count` values, by one call where there is such a call; the last one.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    fn pop_many(&mut self, count: usize) -> Outcome<[u8; N]> {
+        (0..count).try_fold([0; N], |_, _| self.pop())
+    }
 }
 
 /// A queue whose elements are lent, and come back if the borrower dies.
@@ -72,6 +88,8 @@ pub struct Tenured {
 /// A member with the queue.
 pub struct TenuredMember {
     queue: Queue<Raw>,
+    /// Of the last batch.
+    popped: Vec<Handle<Raw>>,
     sleeps: bool,
 }
 
@@ -106,7 +124,7 @@ impl Subject for Tenured {
         let member = self.space.join().map_err(|error| Failed::of("join", error))?;
         let queue = Queue::create_or_open_raw(&member, "queue", KIND, CAPACITY);
         let queue = queue.map_err(|error| Failed::of("queue", error))?.into_inner();
-        Ok(TenuredMember { queue, sleeps: self.sleeps })
+        Ok(TenuredMember { queue, popped: Vec::new(), sleeps: self.sleeps })
     }
 }
 
@@ -132,6 +150,33 @@ impl<const N: usize> Fifo<N> for TenuredMember {
             until(|| self.queue.pop().map_err(|error| Failed::of("pop", error)))
         }?;
         let bytes = popped.get().map_err(|error| Failed::of("get", error))?;
+        bytes.try_into().map_err(|_| short())
+    }
+
+    fn push_many(&mut self, mut values: &[[u8; N]]) -> Outcome<()> {
+        while !values.is_empty() {
+            let pushed = until(|| match self.queue.push_many(values.iter().map(|value| &value[..])) {
+                Ok(pushed) => Ok(Some(pushed)),
+                Err(QueueError::Full { .. }) => Ok(None),
+                Err(error) => Err(Failed::of("push", error)),
+            })?;
+            values = &values[pushed..];
+        }
+        Ok(())
+    }
+
+    fn pop_many(&mut self, count: usize) -> Outcome<[u8; N]> {
+        self.popped.clear();
+        while self.popped.len() < count {
+            let (queue, popped) = (&self.queue, &mut self.popped);
+            until(|| match queue.pop_many(popped, count - popped.len()) {
+                Ok(0) => Ok(None),
+                Ok(_) => Ok(Some(())),
+                Err(error) => Err(Failed::of("pop", error)),
+            })?;
+        }
+        let last = self.popped.last().ok_or_else(short)?;
+        let bytes = last.get().map_err(|error| Failed::of("get", error))?;
         bytes.try_into().map_err(|_| short())
     }
 }
@@ -199,6 +244,8 @@ mod tests {
         for number in 0..10 {
             assert_eq!(b.pop().unwrap(), [number; 32]);
         }
+        a.push_many(&[1, 2, 3, 4, 5].map(|number| [number; 32])).unwrap();
+        assert_eq!((b.pop_many(2).unwrap(), b.pop_many(3).unwrap()), ([2; 32], [5; 32]));
     }
 
     fn lent<S: Subject<Member: Jobs<8>>>(subject: Outcome<S>) {

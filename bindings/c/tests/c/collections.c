@@ -37,8 +37,10 @@ static void *push_late(void *queue)
 static void queues(void)
 {
     tenure_object *queue, *again, *wrong, *mutex;
-    tenure_handle a, b, got;
+    tenure_handle a, b, got, several[3];
+    const tenure_bytes values[2] = {{"one", 3}, {"two", 3}};
     uint64_t token, queue_token, kind_number;
+    size_t count;
     uint32_t kind;
     pthread_t thread;
     char *large = (char *)calloc(1, 100000);
@@ -58,7 +60,32 @@ static void queues(void)
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_object_open(other, TENURE_MUTEX, queue_token, &wrong));
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_open(theirs, KIND, queue_token, &got));
     EXPECT(TENURE_ERR_NOT_FOUND, tenure_queue_open_named(other, KIND, "nothing", &wrong));
-    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_wait(queue, NOW));
+    /* A wait for a queue takes nothing. */
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_wait(queue, NOW));
+    OK(tenure_queue_push(queue, "x", 1, 0, NOW));
+    OK(tenure_wait(queue, NOW));
+    OK(tenure_wait_any(&queue, 1, FOREVER, &count));
+    HOLDS(count == 0);
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_wait_all(&queue, 1, NOW, NULL));
+
+    /* Several at once: as many as fit, and as there are. */
+    OK(tenure_queue_push_many(queue, values, 2, 0, NOW, &count));
+    HOLDS(count == 1);
+    EXPECT(TENURE_ERR_QUEUE_FULL, tenure_queue_push_many(queue, values, 2, 0, NOW, &count));
+    HOLDS(count == 0);
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_queue_push_many(queue, values, 2, 0, SHORT, &count));
+    OK(tenure_queue_pop_many(queue, several, 3, 0, FOREVER, &count));
+    HOLDS(count == 2 && is(&several[0], "x") && is(&several[1], "one"));
+    OK(tenure_close(mine, several[0].token));
+    OK(tenure_close(mine, several[1].token));
+    EXPECT(TENURE_ERR_QUEUE_EMPTY, tenure_queue_pop_many(queue, several, 3, 0, NOW, &count));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_queue_pop_many(queue, several, 3, 0, SHORT, &count));
+    OK(tenure_queue_push_many(queue, NULL, 0, 0, NOW, &count));
+    OK(tenure_queue_pop_many(queue, NULL, 0, 0, NOW, &count));
+    HOLDS(count == 0);
+    EXPECT(TENURE_ERR_NULL, tenure_queue_push_many(queue, NULL, 1, 0, NOW, &count));
+    EXPECT(TENURE_ERR_NULL, tenure_queue_pop_many(queue, NULL, 1, 0, NOW, &count));
+    EXPECT(TENURE_ERR_NULL, tenure_queue_push_many(queue, values, 1, 0, NOW, NULL));
     OK(tenure_mutex_create(me, NULL, 0, &mutex));
     OK(tenure_object_token(mutex, &token));
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_queue_open(other, KIND, token, &wrong));

@@ -4,12 +4,12 @@ use std::ptr;
 use std::slice;
 
 use tenure_capi::{
-    tenure_map_clear, tenure_map_contains, tenure_map_exchange, tenure_map_get, tenure_map_hold,
-    tenure_map_insert, tenure_map_insert_for, tenure_map_insert_new, tenure_map_insert_new_for,
-    tenure_map_iterate, tenure_map_len, tenure_map_next, tenure_map_remove, tenure_map_remove_expired,
-    tenure_map_time_left, tenure_object, tenure_object_close, tenure_queue_ack, tenure_queue_claim,
-    tenure_queue_give_back, tenure_queue_len, tenure_queue_pop, tenure_queue_push, tenure_queue_push_handle,
-    tenure_status,
+    tenure_bytes, tenure_map_clear, tenure_map_contains, tenure_map_exchange, tenure_map_get,
+    tenure_map_hold, tenure_map_insert, tenure_map_insert_for, tenure_map_insert_new,
+    tenure_map_insert_new_for, tenure_map_iterate, tenure_map_len, tenure_map_next, tenure_map_remove,
+    tenure_map_remove_expired, tenure_map_time_left, tenure_object, tenure_object_close, tenure_queue_ack,
+    tenure_queue_claim, tenure_queue_give_back, tenure_queue_len, tenure_queue_pop, tenure_queue_pop_many,
+    tenure_queue_push, tenure_queue_push_handle, tenure_queue_push_many, tenure_status,
 };
 
 use super::faults::{checked, told};
@@ -96,6 +96,28 @@ impl Program {
                 // SAFETY: a place for the result.
                 checked(unsafe { tenure_queue_pop(object, 0, nanoseconds(*timeout), &raw mut handle) })?;
                 Ok(Answer::Thing(self.keep_handle(handle, kind)))
+            }
+            Order::PushMany { queue, values, timeout } => {
+                let bytes_of =
+                    |value: &Vec<u8>| tenure_bytes { data: value.as_ptr().cast(), size: value.len() };
+                let all: Vec<_> = values.iter().map(bytes_of).collect();
+                let (object, time, mut pushed) = (self.object(queue)?, nanoseconds(*timeout), 0);
+                // SAFETY: the bytes live until it returns; a place for the result.
+                checked(unsafe {
+                    tenure_queue_push_many(object, all.as_ptr(), all.len(), 0, time, &raw mut pushed)
+                })?;
+                Ok(Answer::Number(pushed as u64))
+            }
+            Order::PopMany { queue, limit, timeout } => {
+                let (object, kind) = (self.object(queue)?, kind_of(self.held(queue)?)?);
+                let (mut handles, mut popped) = (vec![NO_HANDLE; *limit], 0);
+                // SAFETY: places for the results.
+                checked(unsafe {
+                    let time = nanoseconds(*timeout);
+                    tenure_queue_pop_many(object, handles.as_mut_ptr(), *limit, 0, time, &raw mut popped)
+                })?;
+                let things = handles[..popped].iter().map(|handle| self.keep_handle(*handle, kind)).collect();
+                Ok(Answer::Many(things, None))
             }
             Order::ClaimNext { queue, timeout } => {
                 let (object, kind) = (self.object(queue)?, kind_of(self.held(queue)?)?);

@@ -55,6 +55,33 @@ impl Program {
                 let popped = taken(*patience, || queue.pop(), || queue.pop_with(timeout(*patience)))?;
                 self.thing(Object::Raw(popped))
             }
+            Order::PushMany { queue, values, timeout: patience } => {
+                let (queue, all) = (self.queue(queue)?, || values.iter().map(Vec::as_slice));
+                let pushed = match patience {
+                    Some(0) => queue.push_many(all()),
+                    _ => queue.push_many_with(all(), timeout(*patience)),
+                };
+                Ok(Answer::Number(pushed? as u64))
+            }
+            Order::PopMany { queue, limit, timeout: patience } => {
+                let (queue, mut popped) = (self.queue(queue)?, Vec::new());
+                let count = match patience {
+                    Some(0) => queue.pop_many(&mut popped, *limit),
+                    _ => queue.pop_many_with(&mut popped, *limit, timeout(*patience)),
+                }?;
+                assert_eq!(count, popped.len());
+                if count == 0 && *limit > 0 {
+                    return Err(Fault::QueueEmpty);
+                }
+                let mut things = Vec::new();
+                for handle in popped {
+                    match self.thing(Object::Raw(handle))? {
+                        Answer::Thing(thing) => things.push(thing),
+                        other => return Ok(other),
+                    }
+                }
+                Ok(Answer::Many(things, None))
+            }
             Order::ClaimNext { queue, timeout: patience } => {
                 let queue = self.queue(queue)?;
                 let claim = taken(*patience, || queue.claim(), || queue.claim_with(timeout(*patience)))?;

@@ -182,9 +182,10 @@ impl From<WaitError> for Fault {
             WaitError::Deadlock | WaitError::LockedAgain { .. } => Self::Deadlock,
             WaitError::NotOwner => Self::NotOwner,
             WaitError::Maximum { .. } => Self::Maximum,
-            WaitError::Number { .. } | WaitError::Twice { .. } | WaitError::SeveralMembers { .. } => {
-                Self::Argument
-            }
+            WaitError::Number { .. }
+            | WaitError::Twice { .. }
+            | WaitError::SeveralMembers { .. }
+            | WaitError::NotTaken { .. } => Self::Argument,
             WaitError::Of { error, .. } => (*error).into(),
             WaitError::Unwatched(error) => (*error).into(),
             error => other(error),

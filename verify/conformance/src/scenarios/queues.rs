@@ -34,6 +34,14 @@ pub(super) const ROWS: &[Row] = &[
     ("a queue has a name: one creates it, and all have that one", S, named),
     ("a forked child has no queue of its parent's", S, forked_child),
     ("a queue that finds no container slots is not created, and says so", S, no_slots),
+    ("several are pushed and popped in order, as many as fit and as there are", S, many),
+    (
+        "who waits to push or pop several goes on with the first one, and a push of several wakes all",
+        S,
+        many_woken,
+    ),
+    ("who pushes several is killed: the first ones are there, each as a whole", S, many_killed),
+    ("a wait for a queue or an event ends with either, and takes nothing from the queue", S, any),
 ];
 
 fn order(stage: &Stage) -> Result<(), Fault> {
@@ -339,5 +347,87 @@ fn no_slots(stage: &Stage) -> Result<(), Fault> {
     assert_eq!(b.make(queue(1)), Err(Fault::ContainerSlots));
     a.close(first)?;
     b.make(queue(128))?;
+    Ok(())
+}
+
+fn many(stage: &Stage) -> Result<(), Fault> {
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(queue(5))?;
+    let large = vec![9; 10_000];
+    let values: [&[u8]; 4] = [b"1", b"", &large, b"4"];
+    assert_eq!(b.pop_many(theirs, 3, NOW), Err(Fault::QueueEmpty));
+    assert_eq!(a.push_many(mine, &values, NOW)?, 4);
+    assert_eq!(a.push_many(mine, &values, NOW)?, 1, "there is room for five");
+    assert_eq!(a.push_many(mine, &values, NOW), Err(Fault::QueueFull));
+    assert_eq!(a.push_many(mine, &values, Some(5)), Err(Fault::TimedOut));
+    assert_eq!(a.push_many(mine, &[], NOW)?, 0);
+    assert_eq!(b.pop_many(theirs, 0, None)?.len(), 0);
+    let popped = b.pop_many(theirs, 3, NOW)?;
+    assert_eq!(popped.len(), 3);
+    for (thing, value) in popped.into_iter().zip(values) {
+        assert!(b.get(thing)? == value, "{} bytes", value.len());
+        b.close(thing)?;
+    }
+    let rest = b.pop_many(theirs, 100, None)?;
+    assert_eq!(rest.len(), 2);
+    assert_eq!((b.get(rest[0])?, b.get(rest[1])?), (b"4".to_vec(), b"1".to_vec()));
+    assert_eq!(b.pop_many(theirs, 1, Some(5)), Err(Fault::TimedOut));
+    // One that is too large ends the call before it.
+    let impossible = vec![0; 3 << 20];
+    assert_eq!(a.push_many(mine, &[b"x", &impossible, b"y"], NOW)?, 1);
+    assert_eq!(a.push_many(mine, &[&impossible, b"y"], NOW), Err(Fault::TooLarge));
+    assert_eq!(b.pop_bytes(theirs)?, b"x");
+    assert_eq!(a.queue_len(mine)?, (0, 0));
+    Ok(())
+}
+
+fn many_woken(stage: &Stage) -> Result<(), Fault> {
+    let [(mut a, mine), (mut b, of_b), (mut c, of_c)] = stage.sharing(queue(2))?;
+    b.begin_and_sleep(Order::PopMany { queue: of_b, limit: 1, timeout: None });
+    c.begin_and_sleep(Order::Pop { queue: of_c, timeout: None });
+    assert_eq!(a.push_many(mine, &[b"1", b"2"], NOW)?, 2);
+    let Answer::Many(of_b_popped, None) = b.answer()? else { panic!("another answer") };
+    let of_c_popped = c.thing()?;
+    let mut both = [b.get(of_b_popped[0])?, c.get(of_c_popped)?];
+    both.sort();
+    assert_eq!(both, [b"1", b"2"]);
+    a.push_many(mine, &[b"3", b"4"], NOW)?;
+    let values = vec![b"5".to_vec(), b"6".to_vec(), b"7".to_vec()];
+    a.begin_and_sleep(Order::PushMany { queue: mine, values, timeout: None });
+    assert_eq!(b.pop_bytes(of_b)?, b"3");
+    assert_eq!(a.answer()?, Answer::Number(1), "room for the first one");
+    assert_eq!((b.pop_bytes(of_b)?, b.pop_bytes(of_b)?), (b"4".to_vec(), b"5".to_vec()));
+    Ok(())
+}
+
+fn many_killed(stage: &Stage) -> Result<(), Fault> {
+    stage.needs_processes()?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(queue(64))?;
+    let values: Vec<Vec<u8>> = (0..64).map(|byte| vec![byte; 1 + byte as usize * 10]).collect();
+    a.begin(Order::PushMany { queue: mine, values: values.clone(), timeout: NOW });
+    a.kill()?;
+    b.recover()?;
+    let (waiting, claimed) = b.queue_len(theirs)?;
+    assert_eq!(claimed, 0);
+    for value in &values[..waiting as usize] {
+        assert_eq!(b.pop_bytes(theirs)?, *value);
+    }
+    assert_eq!(b.pop(theirs, NOW), Err(Fault::QueueEmpty));
+    Ok(())
+}
+
+fn any(stage: &Stage) -> Result<(), Fault> {
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(queue(8))?;
+    let stop = a.make(New::Event { manual: false, signalled: false })?;
+    let event = b.open_as(Sort::Event, stop.token)?;
+    b.begin_and_sleep(Order::TakeAny { things: vec![theirs, event], timeout: None });
+    a.push(mine, b"1", NOW)?;
+    assert_eq!(b.answer()?, Answer::Woken(0, false));
+    assert_eq!(b.take_any(&[event, theirs], NOW)?, (1, false), "nothing was taken");
+    assert_eq!(b.take_all(&[theirs], NOW), Err(Fault::Argument));
+    assert_eq!(b.pop_bytes(theirs)?, b"1");
+    assert_eq!(b.take_any(&[theirs, event], NOW), Err(Fault::TimedOut));
+    b.begin_and_sleep(Order::TakeAny { things: vec![theirs, event], timeout: None });
+    a.set(stop)?;
+    assert_eq!(b.answer()?, Answer::Woken(1, false));
     Ok(())
 }

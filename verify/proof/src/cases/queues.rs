@@ -3,10 +3,13 @@
 //! The survivor's queue has two elements. Whatever happens, each of them is in the queue until somebody pops or acks it, once, and they
 //! leave in order; a queue that ends leaves nothing behind.
 
+use std::time::Duration;
+
 use tenure::{
     Claim, Member, Raw, Token,
     collections::Queue,
-    error::{CreateError, QueueError},
+    error::{CreateError, QueueError, WaitError},
+    sync::wait_any,
 };
 
 use crate::case::{Case, KIND, QUEUED, QUEUED_ONCE, Stage};
@@ -46,6 +49,15 @@ pub(super) fn all() -> Vec<Case> {
         case("queue, claim and ack", work),
         kept("queue, give back", give_back),
         kept("queue, leave, with a claim", leave_claiming),
+        bare("queue, push many", push_many).before(provide).after(has_first),
+        bare("queue, push many, popped meanwhile", push_many)
+            .before(provide)
+            .meanwhile(pop_one)
+            .after(has_first_at_end),
+        case("queue, pop many", pop_many),
+        case("queue, pop many, popped meanwhile", pop_many).meanwhile(pop_one),
+        kept("queue, wait for any", wait_any_of),
+        kept("queue, wait for any, claimed meanwhile", wait_any_of).meanwhile(claim_one),
     ]
 }
 
@@ -58,6 +70,7 @@ pub(super) fn pairs() -> Vec<Pair> {
         pair("queue, pop | pop", pop, pop),
         pair("queue, pop | claim", pop, work),
         pair("queue, claim | give back", work, give_back),
+        pair("queue, push many | pop many", push_many, pop_many),
         Pair::new("queue, drop | create", drop_filled, create).size(QUEUED),
     ]
 }
@@ -150,6 +163,24 @@ fn has_both(survivor: &mut Survivor) {
     assert!(lens.starts_with(&[40, 41]), "lost: {lens:?}");
 }
 
+/// What `push_many` pushes.
+const BATCH: [usize; 3] = [50, 20, 51];
+
+/// The two, and then the first ones of the batch, each as a whole.
+fn has_first(survivor: &mut Survivor) {
+    let lens = drain(survivor);
+    let all = [40, 41, BATCH[0], BATCH[1], BATCH[2]];
+    assert!(lens.len() >= 2 && all.starts_with(&lens), "not the first ones: {lens:?}");
+}
+
+/// As `has_first`, if others have popped.
+fn has_first_at_end(survivor: &mut Survivor) {
+    let lens = drain(survivor);
+    let all = [40, 41, BATCH[0], BATCH[1], BATCH[2]];
+    let is_part = (0..=5).any(|end| all[..end].ends_with(&lens));
+    assert!(is_part, "lost, or out of order: {lens:?}");
+}
+
 fn create(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
@@ -219,6 +250,31 @@ fn with_queue(stage: &Stage<'_>, work: impl FnOnce(&Queue<Raw>)) {
 fn push(stage: &Stage<'_>) {
     with_queue(stage, |queue| match queue.push(&payload(43)) {
         Ok(()) | Err(QueueError::Full { .. }) => {}
+        Err(error) => panic!("{error}"),
+    });
+}
+
+fn push_many(stage: &Stage<'_>) {
+    let values = BATCH.map(payload);
+    with_queue(stage, |queue| {
+        queue.push_many(values.iter().map(|value| &value[..])).unwrap();
+    });
+}
+
+fn pop_many(stage: &Stage<'_>) {
+    let mut popped = Vec::new();
+    with_queue(stage, |queue| {
+        queue.pop_many(&mut popped, 2).unwrap();
+        for handle in popped.drain(..) {
+            assert!(is_intact(handle.get().unwrap()), "what was popped has changed");
+        }
+    });
+}
+
+fn wait_any_of(stage: &Stage<'_>) {
+    // The others may have claimed or taken all of it.
+    with_queue(stage, |queue| match wait_any(&[queue], Duration::ZERO) {
+        Ok(_) | Err(WaitError::TimedOut) => {}
         Err(error) => panic!("{error}"),
     });
 }
