@@ -467,7 +467,7 @@ impl Program {
             Order::Leave => {
                 self.objects.clear();
                 self.blocks.clear();
-                self.member.take().ok_or(Fault::NotMember)?.leave()?;
+                self.member.take().ok_or(Fault::NotMember)?.leave().map_err(|returned| returned.error)?;
                 Ok(Answer::Done)
             }
             Order::Lease => {

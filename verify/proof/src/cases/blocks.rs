@@ -306,7 +306,7 @@ fn pin(stage: &Stage<'_>) {
     stage.begin();
     let pinned = block.pin();
     stage.end();
-    unsafe { me.free_pinned(pinned.map_err(|(error, _)| error).unwrap()) }.unwrap();
+    unsafe { me.free_pinned(pinned.unwrap()) }.unwrap();
     me.leave().unwrap();
 }
 
