@@ -848,12 +848,14 @@ public:
     template <class Rep, class Period, class Predicate>
     bool wait_for(std::unique_lock<mutex> &lock, const std::chrono::duration<Rep, Period> &time, Predicate done)
     {
+        const std::uint64_t wait_at_most = detail::nanoseconds(time);
         // A moment that the clock cannot have is never reached.
-        if (detail::nanoseconds(time) >= static_cast<std::uint64_t>(INT64_MAX) / 2) {
+        if (wait_at_most >= static_cast<std::uint64_t>(INT64_MAX) / 2) {
             wait(lock, done);
             return true;
         }
-        return wait_until(lock, std::chrono::steady_clock::now() + std::chrono::ceil<std::chrono::nanoseconds>(time), done);
+        const std::chrono::nanoseconds limit(static_cast<std::chrono::nanoseconds::rep>(wait_at_most));
+        return wait_until(lock, std::chrono::steady_clock::now() + limit, done);
     }
     template <class Clock, class Duration>
     std::cv_status wait_until(std::unique_lock<mutex> &lock, const std::chrono::time_point<Clock, Duration> &moment)

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <shared_mutex>
 #include <string>
@@ -133,6 +134,12 @@ static void handles(const tenure::space &space)
         HOLDS(with.size() == 50);
         zeros = mine.alloc(10);
         zeros.free();
+        {
+            tenure::block dropped = mine.alloc(10);
+            dropped = mine.alloc(20);
+            HOLDS(space.stats().blocks_leased == 1);
+        }
+        HOLDS(space.stats().blocks_leased == 0);
         THROWS(TENURE_ERR_IN_USE, me.leave());
     }
     expect_unharmed(space, 0, 0);
@@ -209,6 +216,8 @@ static void locks(const tenure::space &space)
     mutex.unlock();
     HOLDS(mutex.try_lock_until(std::chrono::steady_clock::time_point::max()));
     mutex.abandon();
+    HOLDS(mutex.try_lock_until(std::chrono::system_clock::now() + 10s) && mutex.abandoned());
+    mutex.abandon();
     for (bool told : {true, false}) {
         std::unique_lock<tenure::mutex> lock(same, 10s);
         HOLDS(lock && same.abandoned() == told);
@@ -243,6 +252,16 @@ static void locks(const tenure::space &space)
     }
     std::shared_lock<tenure::shared_mutex> reader(theirs);
     HOLDS(!theirs.abandoned());
+}
+
+static void times()
+{
+    using tenure::detail::nanoseconds;
+    HOLDS(nanoseconds(1s) == 1000000000 && nanoseconds(0s) == 0 && nanoseconds(-1s) == 0);
+    HOLDS(nanoseconds(std::chrono::duration<double, std::pico>(1)) == 1);
+    HOLDS(nanoseconds(std::chrono::hours::max()) == TENURE_FOREVER && nanoseconds(std::chrono::hours::min()) == 0);
+    HOLDS(nanoseconds(std::chrono::nanoseconds::max()) == TENURE_FOREVER);
+    HOLDS(nanoseconds(std::chrono::duration<double>(std::numeric_limits<double>::quiet_NaN())) == 0);
 }
 
 static void waits(const tenure::space &space)
@@ -293,6 +312,7 @@ static void waits(const tenure::space &space)
         condvar.wait(lock, [&] { return ready; });
         HOLDS(condvar.wait_for(lock, std::chrono::hours::max(), [&] { return ready; }));
         HOLDS(!condvar.wait_for(lock, 1ms, [] { return false; }));
+        HOLDS(!condvar.wait_for(lock, std::chrono::hours::min(), [] { return false; }));
         HOLDS(!condvar.wait_until(lock, std::chrono::steady_clock::now() + 1ms, [] { return false; }));
         HOLDS(!condvar.wait_until(lock, std::chrono::system_clock::now() + 1ms, [] { return false; }));
         HOLDS(lock.owns_lock());
@@ -353,8 +373,8 @@ static void collections(const tenure::space &space)
         const std::optional<tenure::map_entry> entry = same.hold("tea");
         HOLDS(entry && map.insert("tea", "4") && entry->view() == "2" && same.get("tea") == "4");
     }
-    HOLDS(!map.exchange("tea", "2", "5") && map.exchange("tea", "4", "5") && map.exchange("milk", std::nullopt, ""));
-    HOLDS(map.exchange("milk", "", std::nullopt) && !map.contains("milk"));
+    HOLDS(!map.exchange("tea", "2", "5") && map.exchange("tea", "4", "5") && map.exchange("milk", std::nullopt, std::string_view()));
+    HOLDS(map.contains("milk") && map.exchange("milk", "", std::nullopt) && !map.contains("milk"));
     HOLDS(!map.insert_for("soon", "gone", 1ns));
     std::this_thread::sleep_for(1ms);
     HOLDS(!map.contains("soon") && !map.insert_for("late", "there", 1h));
@@ -481,6 +501,7 @@ int main(int count, char **arguments)
         tenure::space space = tenure::space::open(arguments[1], small());
         HOLDS(space.info().created == 1 && space.info().members == 8);
         errors(space);
+        times();
         handles(space);
         memory(space);
         locks(space);
