@@ -6,7 +6,6 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
-#include <mutex>
 
 #include <tenure.hpp>
 
@@ -14,7 +13,7 @@
 constexpr std::uint32_t GREETING = 1;
 
 struct greeting {
-    std::uint64_t visits;
+    std::uint64_t visits; // changed by atomic operations only
     char text[56];
 };
 
@@ -29,20 +28,16 @@ int main(int count, char **arguments)
             const tenure::space space = first ? tenure::space::open(name, options) : tenure::space::attach(name, options);
             const tenure::member me = space.join();
             tenure::local local = me.local();
-            // Protects the visits. If a process dies with it, the next one is told.
-            tenure::mutex mutex = tenure::mutex::create_or_open(me, "visits");
             if (first) {
                 const tenure::handle handle = local.create_value(GREETING, greeting{0, "hello from another process"});
                 std::printf("%016" PRIx64 "\n", handle.token());
                 std::fflush(stdout);
                 while (std::getchar() != EOF)
                     ;
-                const std::lock_guard<tenure::mutex> guard(mutex);
-                std::printf("%" PRIu64 " visits\n", *handle.word(0));
+                std::printf("%" PRIu64 " visits\n", __atomic_load_n(handle.word(0), __ATOMIC_RELAXED));
             } else {
                 const tenure::handle handle = local.open(GREETING, std::strtoull(arguments[1], nullptr, 16));
-                const std::lock_guard<tenure::mutex> guard(mutex);
-                ++*handle.word(0);
+                __atomic_fetch_add(handle.word(0), 1, __ATOMIC_RELAXED);
                 // In place: nothing was copied.
                 std::printf("%s\n", handle.as<greeting>().text);
             }

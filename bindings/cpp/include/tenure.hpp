@@ -19,7 +19,7 @@
 // blocks before their local; variables that are declared in that order do. A destructor ignores errors: what it cannot give back, because another thread is in a
 // call with it for instance, the member gives back when the process ends. close() and leave() throw instead.
 //
-// COST. Every function is one call of C, inline, and a test of its result. Nothing is allocated, unless the result is a string.
+// COST. The functions are inline: a call of C, and a test of its result. Nothing is allocated, unless the result is a string.
 
 #ifndef TENURE_HPP
 #define TENURE_HPP
@@ -306,7 +306,7 @@ public:
             throw error(TENURE_ERR_ARGUMENT, "the payload has another size than the type");
         return *static_cast<const T *>(it_.data);
     }
-    /// A word of 64 bits of the payload, for atomic operations by all that hold it.
+    /// A word of 64 bits of the payload, for atomic operations by all that hold it: C++17 has the compiler's, as __atomic_fetch_add.
     std::uint64_t *word(std::size_t position) const
     {
         if (position % 8 != 0 || it_.size < 8 || position > it_.size - 8)
@@ -542,7 +542,7 @@ private:
 
 namespace detail {
 
-/// How objects of class T come to be: `T::make(member, name, flags, arguments..., &object)` creates one of kind `Kinds`.
+/// How objects of class T, which are of a kind of enum tenure_object_kind, are opened.
 template <class T, std::uint32_t Kind>
 struct opened {
     /// Opens one by its token, which came by any means.
