@@ -1,7 +1,7 @@
 // tenure from C#, continued: things to wait for and things with names. Compile together with Tenure.cs.
 //
-// They belong to the member, and every thread may use them; a locked mutex belongs to its thread. An object that is not
-// disposed of keeps the member from leaving.
+// They belong to the member, and every thread may use them; a locked mutex belongs to its thread. An object that is still
+// open keeps the member from leaving.
 
 using System;
 using System.Collections.Generic;
@@ -13,55 +13,55 @@ namespace Tenure
     internal static partial class Native
     {
         [DllImport(Library)] public static extern int tenure_object_open(
-            IntPtr member, uint kind, ulong token, out IntPtr found);
+            MemberPointer member, uint kind, ulong token, out IntPtr found);
         [DllImport(Library)] public static extern int tenure_object_open_named(
-            IntPtr member, uint kind, byte[] name, out IntPtr found);
-        [DllImport(Library)] public static extern int tenure_object_token(IntPtr it, out ulong token);
-        [DllImport(Library)] public static extern int tenure_object_kind_of(IntPtr it, out uint kind);
+            MemberPointer member, uint kind, byte[] name, out IntPtr found);
+        [DllImport(Library)] public static extern int tenure_object_token(ObjectPointer it, out ulong token);
+        [DllImport(Library)] public static extern int tenure_object_kind_of(ObjectPointer it, out uint kind);
         [DllImport(Library)] public static extern int tenure_object_close(IntPtr it);
         [DllImport(Library)] public static extern int tenure_mutex_create(
-            IntPtr member, byte[] name, uint flags, out IntPtr made);
-        [DllImport(Library)] public static extern int tenure_mutex_lock(IntPtr it, ulong timeout);
-        [DllImport(Library)] public static extern int tenure_mutex_unlock(IntPtr it);
+            MemberPointer member, byte[] name, uint flags, out IntPtr made);
+        [DllImport(Library)] public static extern int tenure_mutex_lock(ObjectPointer it, ulong timeout);
+        [DllImport(Library)] public static extern int tenure_mutex_unlock(ObjectPointer it);
         [DllImport(Library)] public static extern int tenure_event_create(
-            IntPtr member, byte[] name, uint flags, out IntPtr made);
-        [DllImport(Library)] public static extern int tenure_event_set(IntPtr it);
-        [DllImport(Library)] public static extern int tenure_event_reset(IntPtr it, out int was);
-        [DllImport(Library)] public static extern int tenure_event_is_set(IntPtr it, out int found);
+            MemberPointer member, byte[] name, uint flags, out IntPtr made);
+        [DllImport(Library)] public static extern int tenure_event_set(ObjectPointer it);
+        [DllImport(Library)] public static extern int tenure_event_reset(ObjectPointer it, out int was);
+        [DllImport(Library)] public static extern int tenure_event_is_set(ObjectPointer it, out int found);
         [DllImport(Library)] public static extern int tenure_semaphore_create(
-            IntPtr member, byte[] name, uint flags, uint count, uint maximum, out IntPtr made);
-        [DllImport(Library)] public static extern int tenure_semaphore_release(IntPtr it, uint more, out uint before);
+            MemberPointer member, byte[] name, uint flags, uint count, uint maximum, out IntPtr made);
+        [DllImport(Library)] public static extern int tenure_semaphore_release(ObjectPointer it, uint more, out uint before);
         [DllImport(Library)] public static extern int tenure_semaphore_count(
-            IntPtr it, out uint count, out uint maximum);
-        [DllImport(Library)] public static extern int tenure_wait(IntPtr it, ulong timeout);
+            ObjectPointer it, out uint count, out uint maximum);
+        [DllImport(Library)] public static extern int tenure_wait(ObjectPointer it, ulong timeout);
         [DllImport(Library)] public static extern int tenure_wait_any(
             IntPtr[] all, UIntPtr count, ulong timeout, out UIntPtr index);
         [DllImport(Library)] public static extern int tenure_wait_all(
             IntPtr[] all, UIntPtr count, ulong timeout, out ulong abandoned);
         [DllImport(Library)] public static extern int tenure_process_of(
-            IntPtr member, byte[] name, uint flags, uint pid, out IntPtr made);
+            MemberPointer member, byte[] name, uint flags, uint pid, out IntPtr made);
         [DllImport(Library)] public static extern int tenure_thread_of(
-            IntPtr member, byte[] name, uint flags, uint tid, out IntPtr made);
-        [DllImport(Library)] public static extern int tenure_process_exit(IntPtr it, out Exit exit);
+            MemberPointer member, byte[] name, uint flags, uint tid, out IntPtr made);
+        [DllImport(Library)] public static extern int tenure_process_exit(ObjectPointer it, out Exit exit);
         [DllImport(Library)] public static extern int tenure_process_number(
-            IntPtr it, out uint number, out ulong started);
-        [DllImport(Library)] public static extern int tenure_process_reaped(IntPtr it, int status);
-        [DllImport(Library)] public static extern int tenure_process_exiting(IntPtr it, int code);
+            ObjectPointer it, out uint number, out ulong started);
+        [DllImport(Library)] public static extern int tenure_process_reaped(ObjectPointer it, int status);
+        [DllImport(Library)] public static extern int tenure_process_exiting(ObjectPointer it, int code);
         [DllImport(Library)] public static extern int tenure_descriptor_create(
-            IntPtr member, byte[] name, uint flags, int fd, out IntPtr made);
-        [DllImport(Library)] public static extern int tenure_descriptor_fd(IntPtr it, out int fd);
+            MemberPointer member, byte[] name, uint flags, int fd, out IntPtr made);
+        [DllImport(Library)] public static extern int tenure_descriptor_fd(ObjectPointer it, out int fd);
         [DllImport(Library)] public static extern int tenure_share_enter(
-            IntPtr member, int fd, uint access, uint sharing, out IntPtr made, out FileUser who);
+            MemberPointer member, int fd, uint access, uint sharing, out IntPtr made, out FileUser who);
         [DllImport(Library)] public static extern int tenure_share_everybody(
-            IntPtr it, [Out] FileUser[] all, UIntPtr capacity, out UIntPtr count);
+            ObjectPointer it, [Out] FileUser[] all, UIntPtr capacity, out UIntPtr count);
         [DllImport(Library)] public static extern int tenure_create_named(
             IntPtr local, byte[] name, uint flags, uint kind, byte[] data, UIntPtr size, out Found handle);
         [DllImport(Library)] public static extern int tenure_open_named(
             IntPtr local, byte[] name, uint kind, out Found handle);
         [DllImport(Library)] public static extern int tenure_look_up(
-            IntPtr member, byte[] name, out ulong token, out ulong kind);
+            MemberPointer member, byte[] name, out ulong token, out ulong kind);
         [DllImport(Library)] public static extern int tenure_space_names(
-            IntPtr space, [Out] FoundName[] names, UIntPtr capacity, out UIntPtr count);
+            SpacePointer space, [Out] FoundName[] names, UIntPtr capacity, out UIntPtr count);
 
         /// <summary>In flags: if the name is in use, its object is opened.</summary>
         public const uint OrOpen = 256;
@@ -104,12 +104,12 @@ namespace Tenure
     /// <summary>An open object of a member; others find it by token or name.</summary>
     public abstract class SharedObject : IDisposable
     {
-        internal readonly IntPtr Pointer;
+        internal readonly ObjectPointer Pointer;
 
         /// <summary>Whether an object had the name, and was opened instead of created.</summary>
         public bool Opened { get; internal set; }
 
-        internal SharedObject(IntPtr pointer)
+        internal SharedObject(ObjectPointer pointer)
         {
             Pointer = pointer;
         }
@@ -158,6 +158,7 @@ namespace Tenure
             IntPtr[] pointers = Pointers(all);
             int status = Native.tenure_wait_any(
                 pointers, (UIntPtr)(uint)pointers.Length, Native.Timeout(timeout), out index);
+            GC.KeepAlive(all);
             return Taken(status, out abandoned) ? (int)index.ToUInt32() : -1;
         }
 
@@ -169,6 +170,7 @@ namespace Tenure
             IntPtr[] pointers = Pointers(all);
             int status = Native.tenure_wait_all(
                 pointers, (UIntPtr)(uint)pointers.Length, Native.Timeout(timeout), out abandoned);
+            GC.KeepAlive(all);
             return Taken(status, out any);
         }
 
@@ -176,23 +178,21 @@ namespace Tenure
         {
             IntPtr[] pointers = new IntPtr[all.Count];
             for (int i = 0; i < pointers.Length; i++)
-                pointers[i] = all[i].Pointer;
+                pointers[i] = all[i].Pointer.DangerousGetHandle();
             return pointers;
         }
 
         /// <summary>Gives it back; a second time does nothing.</summary>
         public void Dispose()
         {
-            int status = Native.tenure_object_close(Pointer);
-            if (status != (int)Status.Closed)
-                Native.Check(status);
+            Pointer.CloseNow();
         }
     }
 
     /// <summary>Mutual exclusion between threads of any processes, which survives the death of its owner.</summary>
     public sealed class SharedMutex : SharedObject
     {
-        internal SharedMutex(IntPtr pointer) : base(pointer)
+        internal SharedMutex(ObjectPointer pointer) : base(pointer)
         {
         }
 
@@ -220,7 +220,7 @@ namespace Tenure
     /// <summary>One thread signals an event, others wait for it.</summary>
     public sealed class SharedEvent : SharedObject
     {
-        internal SharedEvent(IntPtr pointer) : base(pointer)
+        internal SharedEvent(ObjectPointer pointer) : base(pointer)
         {
         }
 
@@ -253,7 +253,7 @@ namespace Tenure
     /// <summary>A count that waiters take from.</summary>
     public sealed class SharedSemaphore : SharedObject
     {
-        internal SharedSemaphore(IntPtr pointer) : base(pointer)
+        internal SharedSemaphore(ObjectPointer pointer) : base(pointer)
         {
         }
 
@@ -298,7 +298,7 @@ namespace Tenure
     /// <summary>A process, or a thread, and no later one with its number.</summary>
     public abstract class Mortal : SharedObject
     {
-        internal Mortal(IntPtr pointer) : base(pointer)
+        internal Mortal(ObjectPointer pointer) : base(pointer)
         {
         }
 
@@ -336,7 +336,7 @@ namespace Tenure
     /// <summary>A process, and no later one with its number.</summary>
     public sealed class SharedProcess : Mortal
     {
-        internal SharedProcess(IntPtr pointer) : base(pointer)
+        internal SharedProcess(ObjectPointer pointer) : base(pointer)
         {
         }
 
@@ -351,7 +351,7 @@ namespace Tenure
     /// <summary>A thread of the system, and no later one with its number; .NET's may run on any of them.</summary>
     public sealed class SharedThread : Mortal
     {
-        internal SharedThread(IntPtr pointer) : base(pointer)
+        internal SharedThread(ObjectPointer pointer) : base(pointer)
         {
         }
     }
@@ -359,7 +359,7 @@ namespace Tenure
     /// <summary>A file descriptor that travels by token: a process that opens it gets a duplicate.</summary>
     public sealed class SharedDescriptor : SharedObject
     {
-        internal SharedDescriptor(IntPtr pointer) : base(pointer)
+        internal SharedDescriptor(ObjectPointer pointer) : base(pointer)
         {
         }
 
@@ -379,7 +379,7 @@ namespace Tenure
     /// <summary>An entry in the table of a file: how we use it, and let others use it. It has no token.</summary>
     public sealed class FileShareEntry : SharedObject
     {
-        internal FileShareEntry(IntPtr pointer) : base(pointer)
+        internal FileShareEntry(ObjectPointer pointer) : base(pointer)
         {
         }
 
@@ -476,12 +476,12 @@ namespace Tenure
     {
         delegate int Make(byte[] name, out IntPtr made);
 
-        static T Made<T>(string name, Make make, Func<IntPtr, T> wrap) where T : SharedObject
+        T Made<T>(string name, Make make, Func<ObjectPointer, T> wrap) where T : SharedObject
         {
-            IntPtr pointer;
-            int status = make(Native.Name(name), out pointer);
+            IntPtr found;
+            int status = make(Native.Name(name), out found);
             Native.Check(status);
-            T made = wrap(pointer);
+            T made = wrap(new ObjectPointer(pointer, found));
             made.Opened = status == Native.Opened;
             return made;
         }
@@ -576,9 +576,10 @@ namespace Tenure
             return Wrap(found);
         }
 
-        static SharedObject Wrap(IntPtr found)
+        SharedObject Wrap(IntPtr opened)
         {
             uint kind;
+            var found = new ObjectPointer(pointer, opened);
             Native.Check(Native.tenure_object_kind_of(found, out kind));
             switch (kind)
             {

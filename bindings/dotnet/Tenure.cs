@@ -1,8 +1,10 @@
 // tenure from C#: tenure.h by P/Invoke. For Mono and .NET on 64-bit Linux; compile with -unsafe, and with Objects.cs.
 //
-// Threads share a member: calls that run at the same time have a cache of their own each. No finalizer gives anything
-// back, because finalizers run on a thread of their own: an object that is not disposed of is the member's until it
-// leaves or dies.
+// Threads share a member: calls that run at the same time have a cache of their own each.
+//
+// Spaces, members and shared objects that are not disposed of are closed once nobody refers to them. Handles and blocks are not, because a
+// Span or a ref into them does not keep them: one that is not disposed of is the member's, and keeps the member, until the member is disposed
+// of or the process ends.
 
 using System;
 using System.Collections.Concurrent;
@@ -171,10 +173,146 @@ namespace Tenure
         public UIntPtr Size;
     }
 
+    /// <summary>A pointer of C, closed once nobody refers to it. The library checks each, so closing twice is an error and no more.</summary>
+    internal abstract class Pointer : SafeHandle
+    {
+        protected Pointer(IntPtr it) : base(IntPtr.Zero, true)
+        {
+            SetHandle(it);
+        }
+
+        public override bool IsInvalid
+        {
+            get { return handle == IntPtr.Zero; }
+        }
+
+        protected abstract int End();
+
+        protected override bool ReleaseHandle()
+        {
+            return End() == (int)Status.Ok;
+        }
+
+        /// <summary>Closes it now; afterwards each use throws ObjectDisposedException. If it is in use, it stays open.</summary>
+        public bool CloseNow()
+        {
+            if (IsClosed)
+                return false;
+            int status = End();
+            if (status == (int)Status.Closed)
+                return false; // by another thread, at this moment
+            Native.Check(status);
+            SetHandleAsInvalid();
+            return true;
+        }
+    }
+
+    internal sealed class SpacePointer : Pointer
+    {
+        public SpacePointer(IntPtr it) : base(it)
+        {
+        }
+
+        protected override int End()
+        {
+            return Native.tenure_space_close(handle);
+        }
+    }
+
+    /// <summary>What is open of a member counts as a reference to it, so that the member is closed last.</summary>
+    internal sealed class MemberPointer : Pointer
+    {
+        // Locals that no call uses at the moment; they belong to no thread.
+        readonly ConcurrentStack<IntPtr> idle = new ConcurrentStack<IntPtr>();
+
+        public MemberPointer(IntPtr it) : base(it)
+        {
+        }
+
+        public IntPtr Rent()
+        {
+            IntPtr local;
+            if (!idle.TryPop(out local))
+                Native.Check(Native.tenure_local_open_unbound(this, out local));
+            return local;
+        }
+
+        public void GiveBack(IntPtr local)
+        {
+            idle.Push(local);
+        }
+
+        public void Hold()
+        {
+            bool held = false;
+            DangerousAddRef(ref held);
+        }
+
+        protected override int End()
+        {
+            IntPtr local;
+            while (idle.TryPop(out local))
+                Native.tenure_local_close(local);
+            return Native.tenure_leave(handle);
+        }
+    }
+
+    internal sealed class ObjectPointer : Pointer
+    {
+        readonly MemberPointer member;
+
+        public ObjectPointer(MemberPointer member, IntPtr it) : base(it)
+        {
+            member.Hold();
+            this.member = member;
+        }
+
+        protected override int End()
+        {
+            int status = Native.tenure_object_close(handle);
+            if (status == (int)Status.Ok)
+                member.DangerousRelease();
+            return status;
+        }
+    }
+
     internal static partial class Native
     {
         public const uint AbiVersion = 4;
         const string Library = "tenure";
+
+#if NETCOREAPP
+        static Native()
+        {
+            try
+            {
+                NativeLibrary.SetDllImportResolver(typeof(Native).Assembly, Resolve);
+            }
+            catch (InvalidOperationException)
+            {
+                // The program that these sources are part of has a resolver, which finds the library.
+            }
+        }
+
+        // The file that TENURE_LIBRARY names; libtenure.so, in a package or beside the program, or where the system looks for libraries; the name
+        // that it has there without the development files.
+        static IntPtr Resolve(string name, System.Reflection.Assembly assembly, DllImportSearchPath? path)
+        {
+            IntPtr found;
+            if (name != Library)
+                return IntPtr.Zero;
+            string given = Environment.GetEnvironmentVariable("TENURE_LIBRARY");
+            if (!string.IsNullOrEmpty(given))
+                return NativeLibrary.Load(given);
+            if (NativeLibrary.TryLoad(name, assembly, path, out found))
+                return found;
+            // If it is nowhere, .NET says where it looked.
+            return NativeLibrary.TryLoad("libtenure.so." + AbiVersion, assembly, path, out found) ? found : IntPtr.Zero;
+        }
+
+        [DllImport(Library)] public static extern unsafe int tenure_create(
+            IntPtr local, uint kind, byte* data, UIntPtr size, out Found handle);
+#endif
 
         [DllImport(Library)] static extern IntPtr tenure_strerror(int status);
         [DllImport(Library)] static extern IntPtr tenure_last_error();
@@ -185,19 +323,19 @@ namespace Tenure
         [DllImport(Library)] public static extern int tenure_space_attach_fd(
             ref Options options, int fd, out IntPtr space);
         [DllImport(Library)] public static extern int tenure_space_close(IntPtr space);
-        [DllImport(Library)] public static extern int tenure_space_fd(IntPtr space, out int fd);
-        [DllImport(Library)] public static extern int tenure_space_name_state(IntPtr space, out NameState state);
-        [DllImport(Library)] public static extern int tenure_monitor(IntPtr member, out int monitor);
-        [DllImport(Library)] public static extern int tenure_space_stats(IntPtr space, out Stats stats);
+        [DllImport(Library)] public static extern int tenure_space_fd(SpacePointer space, out int fd);
+        [DllImport(Library)] public static extern int tenure_space_name_state(SpacePointer space, out NameState state);
+        [DllImport(Library)] public static extern int tenure_monitor(MemberPointer member, out int monitor);
+        [DllImport(Library)] public static extern int tenure_space_stats(SpacePointer space, out Stats stats);
         [DllImport(Library)] public static extern int tenure_space_check(
-            IntPtr space, byte[] text, UIntPtr size, out UIntPtr violations, out UIntPtr pending);
+            SpacePointer space, byte[] text, UIntPtr size, out UIntPtr violations, out UIntPtr pending);
         [DllImport(Library)] public static extern int tenure_space_remove(Backend backend, byte[] name, int force);
-        [DllImport(Library)] public static extern int tenure_join(IntPtr space, out IntPtr member);
+        [DllImport(Library)] public static extern int tenure_join(SpacePointer space, out IntPtr member);
         [DllImport(Library)] public static extern int tenure_leave(IntPtr member);
-        [DllImport(Library)] public static extern int tenure_lease(IntPtr member, out ulong lease);
-        [DllImport(Library)] public static extern int tenure_recover(IntPtr member, out UIntPtr recovered);
-        [DllImport(Library)] public static extern int tenure_trim(IntPtr member, out ulong bytes);
-        [DllImport(Library)] public static extern int tenure_local_open_unbound(IntPtr member, out IntPtr local);
+        [DllImport(Library)] public static extern int tenure_lease(MemberPointer member, out ulong lease);
+        [DllImport(Library)] public static extern int tenure_recover(MemberPointer member, out UIntPtr recovered);
+        [DllImport(Library)] public static extern int tenure_trim(MemberPointer member, out ulong bytes);
+        [DllImport(Library)] public static extern int tenure_local_open_unbound(MemberPointer member, out IntPtr local);
         [DllImport(Library)] public static extern int tenure_local_close(IntPtr local);
         [DllImport(Library)] public static extern int tenure_create(
             IntPtr local, uint kind, byte[] data, UIntPtr size, out Found handle);
@@ -248,11 +386,11 @@ namespace Tenure
     /// <summary>Memory that processes share. Attached, not joined: it holds nothing and writes nothing.</summary>
     public sealed partial class Space : IDisposable
     {
-        readonly IntPtr pointer;
+        readonly SpacePointer pointer;
 
         Space(IntPtr pointer)
         {
-            this.pointer = pointer;
+            this.pointer = new SpacePointer(pointer);
         }
 
         /// <summary>Creates the space of that name (Backend.File: path), or attaches to it; others have none.</summary>
@@ -340,40 +478,34 @@ namespace Tenure
         /// <summary>Detaches; members stay members.</summary>
         public void Dispose()
         {
-            int status = Native.tenure_space_close(pointer);
-            if (status != (int)Status.Closed)
-                Native.Check(status);
+            pointer.CloseNow();
         }
     }
 
     /// <summary>This process, with the right to hold handles and blocks. Threads may share it.</summary>
     public sealed partial class Member : IDisposable
     {
-        readonly IntPtr pointer;
-        // Locals that no call uses at the moment; they belong to no thread.
-        readonly ConcurrentStack<IntPtr> idle = new ConcurrentStack<IntPtr>();
+        internal readonly MemberPointer pointer;
 
         /// <summary>Whether the member left: its handles and blocks are not mapped any more.</summary>
         internal bool Left { get; private set; }
 
         internal Member(IntPtr pointer)
         {
-            this.pointer = pointer;
+            this.pointer = new MemberPointer(pointer);
         }
 
         /// <summary>Makes a call that needs a local, and throws the exception of its status.</summary>
         internal void Call(Func<IntPtr, int> call)
         {
-            IntPtr local;
-            if (!idle.TryPop(out local))
-                Native.Check(Native.tenure_local_open_unbound(pointer, out local));
+            IntPtr local = pointer.Rent();
             try
             {
                 Native.Check(call(local));
             }
             finally
             {
-                idle.Push(local);
+                pointer.GiveBack(local);
             }
         }
 
@@ -395,6 +527,25 @@ namespace Tenure
             Call(local => Native.tenure_create(local, kind, data, (UIntPtr)(uint)data.Length, out found));
             return new Handle(this, found);
         }
+
+#if NETCOREAPP
+        /// <summary>Creates a handle of a kind with a copy of the bytes.</summary>
+        public unsafe Handle Create(uint kind, ReadOnlySpan<byte> data)
+        {
+            Found found;
+            IntPtr local = pointer.Rent();
+            try
+            {
+                fixed (byte* bytes = &MemoryMarshal.GetReference(data))
+                    Native.Check(Native.tenure_create(local, kind, bytes, (UIntPtr)(uint)data.Length, out found));
+            }
+            finally
+            {
+                pointer.GiveBack(local);
+            }
+            return new Handle(this, found);
+        }
+#endif
 
         /// <summary>Creates a handle whose payload is the block, which belongs to it from now on.</summary>
         public Handle CreateWith(uint kind, Block block)
@@ -470,12 +621,7 @@ namespace Tenure
         /// it.</summary>
         public void Dispose()
         {
-            IntPtr local;
-            while (idle.TryPop(out local))
-                Native.tenure_local_close(local);
-            int status = Native.tenure_leave(pointer);
-            if (status != (int)Status.Closed)
-                Native.Check(status);
+            pointer.CloseNow();
             Left = true;
         }
     }
@@ -492,6 +638,7 @@ namespace Tenure
 
         internal Held(Member member, Found found)
         {
+            member.pointer.Hold();
             Member = member;
             data = found.Data;
             Size = (long)found.Size.ToUInt64();
@@ -533,6 +680,7 @@ namespace Tenure
         internal void Forget()
         {
             open = false;
+            Member.pointer.DangerousRelease();
         }
 
         /// <summary>Gives it back; a second time does nothing.</summary>
@@ -541,7 +689,16 @@ namespace Tenure
             if (!open)
                 return;
             open = false;
-            Release();
+            try
+            {
+                // A member that left has given it back.
+                if (!Member.Left)
+                    Release();
+            }
+            finally
+            {
+                Member.pointer.DangerousRelease();
+            }
         }
 
         internal abstract void Release();
@@ -557,6 +714,14 @@ namespace Tenure
         {
             Token = found.Number;
         }
+
+#if NETCOREAPP
+        /// <summary>The bytes, in place. It must not be used once this is disposed of.</summary>
+        public unsafe ReadOnlySpan<byte> Span
+        {
+            get { return new ReadOnlySpan<byte>((void*)Data, checked((int)Size)); }
+        }
+#endif
 
         internal override void Release()
         {
@@ -577,6 +742,14 @@ namespace Tenure
             Offset = found.Number;
             this.ours = ours;
         }
+
+#if NETCOREAPP
+        /// <summary>The bytes, in place. It must not be used once this is disposed of.</summary>
+        public unsafe Span<byte> Span
+        {
+            get { return new Span<byte>((void*)Data, checked((int)Size)); }
+        }
+#endif
 
         /// <summary>Copies bytes into it.</summary>
         public void Write(byte[] bytes, long position = 0)

@@ -295,10 +295,10 @@ const fn pack_cursor(group: u32, walked: u32) -> u64 {
 
 #[cfg(not(loom))]
 fn zeroed(words: usize) -> Box<[AtomicU64]> {
-    // SAFETY:
-    // - an `AtomicU64` is valid for every bit pattern, zero included;
-    // - the allocation is zeroed by the allocator, lazily for large ones, so a million handles cost pages when used.
-    unsafe { Box::<[AtomicU64]>::new_zeroed_slice(words).assume_init() }
+    // Zeroed by the allocator, lazily for large ones, so a million handles cost pages when used.
+    let plain = Box::into_raw(vec![0u64; words].into_boxed_slice());
+    // SAFETY: an `AtomicU64` has the size, alignment and bit patterns of a `u64`, so the allocation is one of it; we own it alone.
+    unsafe { Box::from_raw(plain as *mut [AtomicU64]) }
 }
 
 #[cfg(loom)]

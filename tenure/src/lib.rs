@@ -37,12 +37,12 @@
 //!
 //! docs/architecture.md has the map of the crates, the protocol and its invariants; docs/layout.md has the bytes.
 
-/// The README and the guide; their Rust blocks are tests.
+/// The README and the guide; their Rust blocks are tests. Both are links in this folder, so that the package has them as files.
 #[cfg(all(doctest, feature = "objects", feature = "typed"))]
 mod documents {
-    #[doc = include_str!("../../README.md")]
+    #[doc = include_str!("../README.md")]
     struct Readme;
-    #[doc = include_str!("../../docs/guide.md")]
+    #[doc = include_str!("../docs/guide.md")]
     struct Guide;
 }
 

@@ -172,6 +172,36 @@ fn nobody_switches_on_a_feature_of_the_product() {
     }
 }
 
+/// What users depend on can be published: each package has what a registry asks for, and depends on published ones only, but in its tests.
+#[test]
+fn the_product_can_be_published() {
+    let packages = packages();
+    let published: BTreeSet<&str> = packages
+        .iter()
+        .filter(|package| package.publish.is_none())
+        .map(|package| package.name.as_str())
+        .collect();
+    assert_eq!(published, PRODUCT.iter().copied().chain(["tenure-tools"]).collect());
+    for package in packages.iter().filter(|package| published.contains(package.name.as_str())) {
+        let name = &package.name;
+        assert!(package.description.is_some() && !package.categories.is_empty(), "{name}");
+        assert!((1..=5).contains(&package.keywords.len()), "{name}: {:?}", package.keywords);
+        assert!(package.keywords.iter().all(|word| word.len() <= 20), "{name}: {:?}", package.keywords);
+        assert!(package.metadata["docs"]["rs"].is_object(), "{name}: nothing is said for the documentation");
+        let folder = package.manifest_path.parent().unwrap();
+        for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+            assert!(folder.join(file).is_file(), "{name} has no {file}");
+        }
+        for to in package.dependencies.iter().filter(|to| to.path.is_some()) {
+            // In the published manifest the version takes the place of the path; a dependency of tests without one is left out.
+            let is_published = published.contains(to.name.as_str());
+            assert!(is_published || to.kind == DependencyKind::Development, "{name}: {}", to.name);
+            let expected = if is_published { format!("^{}", package.version) } else { "*".to_owned() };
+            assert_eq!(to.req.to_string(), expected, "{name}: the version of {}", to.name);
+        }
+    }
+}
+
 /// `cargo run` without a name runs the demo only as long as no other package has a default program.
 #[test]
 fn one_program_runs_by_default() {
@@ -305,7 +335,7 @@ fn product_crates_keep_no_globals_and_read_no_environment() {
 /// Retired words and their standard replacements, in lower case; and words that contain a retired one but mean
 /// something else.
 const RETIRED: &[(&str, &str, &[&str])] = &[
-    ("epoch", "incarnation", &["unix_epoch", "crossbeam-epoch", "epoch-based"]),
+    ("epoch", "incarnation", &["unix_epoch", "time_since_epoch", "crossbeam-epoch", "epoch-based"]),
     ("guardian", "monitor", &[]),
     ("undertaker", "reaper", &[]),
     ("bury", "recover", &[]),
@@ -377,7 +407,7 @@ fn links_in_documents_lead_somewhere() {
     assert!(seen > 20, "only {seen} links were read");
 }
 
-/// Every text file of the repository, except this one, the changelog, which lists the renamed items, and old reports.
+/// Every text file of the repository, once, except this one, the changelog, which lists the renamed items, and old reports.
 fn texts() -> impl Iterator<Item = (PathBuf, String)> {
     let apart = ["target", ".git", "perf-reports", "CHANGELOG.md", "tidy.rs"].map(|name| name.to_owned());
     let mut folders = vec![root()];
@@ -385,7 +415,7 @@ fn texts() -> impl Iterator<Item = (PathBuf, String)> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap().flatten() {
             let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-            if apart.contains(&name) || name.ends_with(".lock") {
+            if apart.contains(&name) || name.ends_with(".lock") || path.is_symlink() {
             } else if path.is_dir() {
                 folders.push(path);
             } else {

@@ -38,8 +38,10 @@ impl Subject for Unrecoverable {
     type Member = Stack;
 
     fn join(&self) -> Outcome<Stack> {
-        // SAFETY: bytes in cells, for which zero is a value; the system backs only pages that are written.
-        let data = unsafe { Box::<[UnsafeCell<u8>]>::new_zeroed_slice(UNITS * UNIT).assume_init() };
+        // The system backs only pages that are written.
+        let plain = Box::into_raw(vec![0u8; UNITS * UNIT].into_boxed_slice());
+        // SAFETY: a cell of a byte has the size, alignment and bit patterns of the byte; we own the allocation alone.
+        let data = unsafe { Box::from_raw(plain as *mut [UnsafeCell<u8>]) };
         let stacks = (0..CLASSES).map(|_| Stacks::default()).collect();
         Ok(Stack { stacks, map: vec![0; UNITS], units_used: 0, data })
     }

@@ -209,7 +209,8 @@ struct Text {
 
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = text.floor_char_boundary(TEXT_BYTES - 1 - self.len);
+        let room = text.len().min(TEXT_BYTES - 1 - self.len);
+        let end = (0..=room).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         self.bytes[self.len..self.len + end].copy_from_slice(&text.as_bytes()[..end]);
         self.len += end;
         self.bytes[self.len] = 0;

@@ -52,6 +52,132 @@ fn the_class() {
     assert!(said.contains("check: ok"), "{said}");
 }
 
+/// The output of `dotnet` if it is there, without messages for people.
+fn dotnet(arguments: &[&str]) -> Option<String> {
+    let mut dotnet = Command::new("dotnet");
+    dotnet.args(arguments).envs([("DOTNET_NOLOGO", "1"), ("DOTNET_CLI_TELEMETRY_OPTOUT", "1")]);
+    let output = dotnet.output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The same test on .NET, with what only .NET has: compiled by its SDK, or, where there is but a runtime, by mcs.
+#[test]
+fn the_class_on_dotnet() {
+    let sdks = dotnet(&["--list-sdks"]).unwrap_or_default();
+    let runtimes = dotnet(&["--list-runtimes"]).unwrap_or_default();
+    let runtime = runtimes.lines().rfind(|line| line.starts_with("Microsoft.NETCore.App "));
+    let Some((version, place)) = runtime.and_then(|line| line[22..].split_once(" [")) else {
+        println!("SKIPPED: Tenure.cs on .NET: no dotnet");
+        return;
+    };
+    let installed = Installed::new();
+    let sources = ["tests/Check.cs", "Tenure.cs", "Objects.cs"].map(source);
+    let program = installed.path("check/Check.dll");
+    std::fs::create_dir(installed.path("check")).unwrap();
+    if let Some(sdk) = sdks.lines().next_back() {
+        let project = installed.path("check/Check.csproj");
+        let compiled = sources
+            .iter()
+            .map(|path| format!("<Compile Include=\"{}\" />", path.display()))
+            .collect::<String>();
+        let text = format!(
+            "<Project Sdk=\"Microsoft.NET.Sdk\"><PropertyGroup><OutputType>Exe</OutputType>\
+             <TargetFramework>net{}.0</TargetFramework><LangVersion>7.3</LangVersion>\
+             <AllowUnsafeBlocks>true</AllowUnsafeBlocks></PropertyGroup><ItemGroup>{compiled}</ItemGroup></Project>",
+            sdk.split('.').next().unwrap()
+        );
+        std::fs::write(&project, text).unwrap();
+        let mut build = Command::new("dotnet");
+        succeed(build.arg("build").arg(&project).arg("-o").arg(installed.path("check")));
+    } else if has("mcs") {
+        println!("SKIPPED: Tenure.cs by the .NET SDK: there is a runtime only");
+        let folder = Path::new(place.trim_end().trim_end_matches(']')).join(version);
+        let mut compiler = Command::new("mcs");
+        compiler.args(["-unsafe", "-nostdlib", "-noconfig", "-define:NETCOREAPP"]);
+        for part in [
+            "Private.CoreLib",
+            "Runtime",
+            "Collections.Concurrent",
+            "Diagnostics.Process",
+            "ComponentModel.Primitives",
+            "Console",
+            "Memory",
+            "Threading",
+        ] {
+            compiler.arg(format!("-r:{}", folder.join(format!("System.{part}.dll")).display()));
+        }
+        succeed(compiler.arg(format!("-out:{}", program.display())).args(sources));
+        let settings = format!(
+            "{{\"runtimeOptions\":{{\"framework\":{{\"name\":\"Microsoft.NETCore.App\",\"version\":\"{version}\"}}}}}}"
+        );
+        std::fs::write(installed.path("check/Check.runtimeconfig.json"), settings).unwrap();
+    } else {
+        println!("SKIPPED: Tenure.cs on .NET: no SDK, and no mcs");
+        return;
+    }
+    let run = || {
+        let mut dotnet = Command::new("dotnet");
+        dotnet.arg(&program).env("DOTNET_SYSTEM_GLOBALIZATION_INVARIANT", "1");
+        dotnet
+    };
+    // Where the system looks, under either name; and the file that TENURE_LIBRARY names.
+    let (libraries, other) = (installed.path("lib"), installed.path("other.so"));
+    for step in ["libtenure.so", "libtenure.so.4", "TENURE_LIBRARY"] {
+        let name = Name::new("dotnet");
+        let mut check = run();
+        check.arg(&name.0).env("LD_LIBRARY_PATH", &libraries);
+        match step {
+            "libtenure.so.4" => std::fs::remove_file(libraries.join("libtenure.so")).unwrap(),
+            "TENURE_LIBRARY" => {
+                std::fs::rename(libraries.join("libtenure.so.4"), &other).unwrap();
+                check.env("TENURE_LIBRARY", &other);
+            }
+            _ => {}
+        }
+        let said = succeed(&mut check);
+        assert!(said.contains("check: ok"), "{step}: {said}");
+    }
+    let lost = run().arg("nobody").output().unwrap();
+    assert!(String::from_utf8_lossy(&lost.stderr).contains("DllNotFoundException"), "{lost:?}");
+}
+
+/// The package has the assembly, and the library where .NET looks for it; a program that knows only these two works.
+#[test]
+fn the_nuget_package() {
+    if skipped("the NuGet package") {
+        return;
+    }
+    if !has("python3") {
+        println!("SKIPPED: the NuGet package: no python3");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut pack = Command::new(source("pack"));
+    succeed(pack.arg("--out").arg(folder.path()).arg("--from").arg(common::built()));
+    let version = env!("CARGO_PKG_VERSION");
+    let package = folder.path().join(format!("Tenure.{version}.nupkg"));
+    let mut extract = Command::new("python3");
+    succeed(extract.args(["-m", "zipfile", "-e"]).arg(&package).arg(folder.path()));
+    let inside = |path: &str| folder.path().join(path);
+    let description = std::fs::read_to_string(inside("Tenure.nuspec")).unwrap();
+    assert!(description.contains(&format!("<version>{version}</version>")), "{description}");
+    assert!(!description.contains("><"), "an element is empty: {description}");
+    for part in ["[Content_Types].xml", "_rels/.rels", "README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+        assert!(inside(part).is_file(), "no {part}");
+    }
+    let library = inside("lib/netstandard2.0/Tenure.dll");
+    let program = inside("Check.exe");
+    let mut compiler = Command::new("mcs");
+    compiler.arg(format!("-r:{}", library.display())).arg(format!("-out:{}", program.display()));
+    succeed(compiler.args(["-unsafe", "-warn:4", "-warnaserror"]).arg(source("tests/Check.cs")));
+    std::fs::copy(&library, inside("Tenure.dll")).unwrap();
+    let native =
+        std::fs::read_dir(inside("runtimes")).unwrap().next().unwrap().unwrap().path().join("native");
+    let name = Name::new("nupkg");
+    let said = succeed(Command::new("mono").arg(&program).arg(&name.0).env("LD_LIBRARY_PATH", native));
+    assert!(said.contains("check: ok"), "{said}");
+}
+
 #[test]
 fn the_walk_through_by_hand() {
     if skipped("ByHand.cs") {
