@@ -1,6 +1,6 @@
-//! A queue whose elements go to another host: through a server of NATS, which keeps them on its disk until they have arrived.
+//! A bridge to another host: it carries the elements of a queue through a NATS server, which stores them until they have arrived.
 //!
-//! A space is of one host and stays so. `out` runs on the host that sends, `in` on the one that receives:
+//! A space is of one host and stays so. `out` runs on the host that sends, `in` on the host that receives:
 //!
 //! ```console
 //! $ nats-server -js -sd DIRECTORY
@@ -8,21 +8,23 @@
 //! $ cargo run --release -p tenure --example bridge -- in SPACE QUEUE SUBJECT [SERVER]
 //! ```
 //!
-//! The queues are of bytes, with the kind `KIND`; they exist and have names. A bridge keeps no state: it ends with an error when it loses the
-//! server, and is to be started again then, and when it was killed (systemd: `Restart=always`).
+//! Both queues exist, have names, and hold bytes of the kind `KIND`, as those of the example `jobs` do. A bridge keeps no state of its own. It
+//! ends with an error when the server does not answer; start it again then, and after a kill (systemd: `Restart=always`).
 //!
-//! **At least once.** `out` claims an element, sends it, and acknowledges the claim when the server has stored the message. `in`
-//! acknowledges the message when it has pushed the element. Killed before, the next bridge does it again. So no element is lost when
-//! bridges, other members or the server are killed, and some arrive more than once. When the server's machine fails, what it had not yet
-//! written to its disk is lost: see its `sync_interval`, and replicas.
+//! **At least once.** `out` claims an element, sends it, and acknowledges the claim after the server has stored the message. `in` pushes the
+//! element, and acknowledges the message afterwards. If a bridge is killed in between, the next one repeats the step. So no element is lost when bridges, other
+//! members or the server are killed; some arrive more than once. If the server's *machine* fails, messages that are not on its disk yet are
+//! lost: see `sync_interval` and replicas in the manual of NATS.
 //!
-//! **What is not repeated.** A message has the token of its element as its id, and the server drops one whose id it got within the last two
-//! minutes: what `out` sends again arrives once. So each element has to be a handle of its own, as `push` makes it: one
-//! that is pushed a second time within these minutes is taken for a repetition. Nobody drops what `in` pushes again: consumers
-//! must bear repetitions.
+//! **Repetitions.** The server drops a message if it got the same message id within the last two minutes, and the id is the token of the element.
+//! So what `out` sends twice arrives once. It also means that each element has to be a handle of its own, as `push` makes it: a handle that
+//! is pushed again within two minutes would be dropped, too. Nobody drops what `in` pushes twice, and a server that was killed
+//! delivers some acknowledged messages again. So consumers have to bear repetitions.
 //!
-//! **Order.** Of one `out` and one `in`, that of the queue, except for what is repeated. `in` waits while its queue is full; meanwhile messages
-//! wait on the server's disk.
+//! **Order.** With one `out` and one `in` it is that of the queue, apart from repetitions. `in` waits while its queue is full. Meanwhile the
+//! messages wait on the server's disk, without limit.
+//!
+//! **Limits.** An element is at most as large as the server's `max_payload`, 1 MiB by default. For TLS switch on the feature `ring` of `async-nats`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -34,7 +36,7 @@ use tenure::{Kind, Raw, Space, collections::Queue};
 
 type Result = std::result::Result<(), async_nats::Error>;
 
-/// Of the elements, in both queues.
+/// The kind of the elements, in both queues.
 const KIND: Kind = Kind::raw(1);
 /// How long to wait for the server.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -71,7 +73,7 @@ pub(crate) fn run(role: &str, space: &str, queue: &str, subject: &str, server: &
 }
 
 async fn send(queue: &Queue<Raw>, space: &Space, server: &Context, subject: &str) -> Result {
-    // Tokens are unique within a space. This is unique among spaces, also of several hosts, and those that had the name before.
+    // A token is unique within its space. Boot and inode tell the space from others, on any host, and from earlier ones of its name.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     let inode = fs::metadata(space.path().ok_or("a space without a file")?)?.ino();
     loop {
