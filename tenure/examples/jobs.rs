@@ -15,18 +15,19 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use tenure::{Kind, Member, Raw, Space, collections::Queue, sync::Shared};
 use workers::{Result, Start, Workers};
 
-const JOB: Kind = Kind::raw(1);
+/// Of the jobs.
+pub(crate) const JOB: Kind = Kind::raw(1);
 const JOBS_MAX: usize = 1_000_000;
 
 tenure::made_of_atomics! {
     // Relaxed, all: each number stands for itself. The end of a process comes before what its parent does then, and before the next one starts.
-    struct Books {
+    pub(crate) struct Books {
         /// The number of jobs.
-        jobs: AtomicU64,
+        pub(crate) jobs: AtomicU64,
         /// Those before this one are in the queue, or done.
-        next: AtomicU64,
+        pub(crate) next: AtomicU64,
         /// How often each was done.
-        done: [AtomicU8; JOBS_MAX],
+        pub(crate) done: [AtomicU8; JOBS_MAX],
     }
 }
 
