@@ -40,24 +40,24 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_an_answer_and_no_signal() {
-        const PAGE: usize = 4096;
+        let page = rustix::param::page_size();
         let file = memfd_create("peek", MemfdFlags::CLOEXEC).unwrap();
-        ftruncate(&file, 2 * PAGE as u64).unwrap();
-        rustix::io::pwrite(&file, b"hello", PAGE as u64 - 5).unwrap();
+        ftruncate(&file, 2 * page as u64).unwrap();
+        rustix::io::pwrite(&file, b"hello", page as u64 - 5).unwrap();
         // SAFETY: a new mapping, unmapped below.
         let at = unsafe {
-            mmap(std::ptr::null_mut(), 2 * PAGE, ProtFlags::READ, MapFlags::SHARED, &file, 0).unwrap()
+            mmap(std::ptr::null_mut(), 2 * page, ProtFlags::READ, MapFlags::SHARED, &file, 0).unwrap()
         };
         let mut bytes = [0; 6];
         // SAFETY: inside of the mapping.
-        let start = unsafe { at.cast::<u8>().add(PAGE - 5) };
+        let start = unsafe { at.cast::<u8>().add(page - 5) };
         // SAFETY: as above.
         assert!(unsafe { peek(start, &mut bytes) });
         assert_eq!(&bytes, b"hello\0");
-        ftruncate(&file, PAGE as u64).unwrap();
+        ftruncate(&file, page as u64).unwrap();
         // SAFETY: as above.
         assert!(unsafe { peek(start, &mut bytes[..5]) } && !unsafe { peek(start, &mut bytes) });
         // SAFETY: no code uses the mapping any more.
-        unsafe { munmap(at, 2 * PAGE).unwrap() };
+        unsafe { munmap(at, 2 * page).unwrap() };
     }
 }

@@ -163,8 +163,9 @@ impl Group {
             None => return Err((entry, None)),
         };
         list.places[place] = Place { is_taken: true, entry: Some(entry) };
-        drop(list);
+        // While the list is locked: a thread that has seen this news, and not the wake yet, would sleep, be woken, and not know by whom.
         self.tell();
+        drop(list);
         Ok(place)
     }
 

@@ -15,6 +15,11 @@ type Body = Box<dyn FnOnce() + Send>;
 #[derive(Debug)]
 pub(crate) struct Thread(libc::pthread_t);
 
+// SAFETY: any thread of the process may join or detach a thread by its identifier, which is a pointer with musl and a number with glibc.
+unsafe impl Send for Thread {}
+// SAFETY: nothing can be done through a reference.
+unsafe impl Sync for Thread {}
+
 impl Thread {
     /// Starts a thread that runs `body` with all signals blocked but those of its own faults, so that no other signal handler of the program
     /// runs on it. The kernel ends a process that blocks the signal of a fault: a handler that reports faults would not run. A panic in `body`

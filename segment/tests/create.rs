@@ -294,6 +294,16 @@ fn impossible_wishes_are_refused_before_anything_is_made() {
     }
 }
 
+fn page() -> u64 {
+    // SAFETY: a number.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
+/// What so many bytes from the start of a segment take.
+fn in_pages(bytes: u64) -> u64 {
+    bytes.next_multiple_of(page())
+}
+
 #[test]
 fn a_tiny_segment_takes_less_than_32_kib() {
     let name = Name::shm("tiny");
@@ -301,10 +311,10 @@ fn a_tiny_segment_takes_less_than_32_kib() {
     let segment = Segment::open_or_create(name.place(), &tiny, &mut |_| ()).unwrap();
     assert!(segment.total_bytes() < 32 << 10);
     assert_eq!(std::fs::metadata(segment.path().unwrap()).unwrap().size(), segment.total_bytes());
-    assert_eq!(segment.committed_bytes(), Some(4096), "only header and tables");
+    assert_eq!(segment.committed_bytes(), Some(in_pages(4096)), "only header and tables");
     let lease = segment.join(ALONE, std::sync::Arc::new(Clear)).unwrap();
     lease.commit(0..24 << 10).unwrap();
-    assert_eq!(segment.committed_bytes(), Some(28 << 10));
+    assert_eq!(segment.committed_bytes(), Some(in_pages(28 << 10)));
 }
 
 #[test]
@@ -312,7 +322,7 @@ fn a_huge_segment_costs_what_is_committed() {
     let name = Name::shm("huge");
     let huge = Spec { data_area_bytes: 64 << 30, ..spec() };
     let segment = open_or_create(name.place(), &huge);
-    assert_eq!(segment.committed_bytes(), Some(4096 + 16384));
+    assert_eq!(segment.committed_bytes(), Some(in_pages(4096 + 16384)));
     join(&segment, ALONE);
 }
 
@@ -406,13 +416,14 @@ fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong, data: &st
 fn small_tmpfs(stage: &Stage) {
     let directory = PathBuf::from(&stage.arguments[0]);
     let ran = in_namespace(|| {
-        if !mount("tmpfs", directory.to_str().unwrap(), "tmpfs", 0, "size=64k") {
+        if !mount("tmpfs", directory.to_str().unwrap(), "tmpfs", 0, &format!("size={}", 16 * page())) {
             return 77;
         }
         let file = directory.join("x");
-        let big = Spec { data_area_bytes: 1 << 20, commit: std::iter::once(0..1 << 20).collect(), ..spec() };
+        let bytes = 256 * page();
+        let big = Spec { data_area_bytes: bytes, commit: std::iter::once(0..bytes).collect(), ..spec() };
         let error = Segment::open_or_create(Place::File(file.clone()), &big, &mut mark).unwrap_err();
-        assert!(matches!(error, OpenError::NoSpace { wanted, .. } if wanted == (1 << 20) + 4096), "{error}");
+        assert!(matches!(error, OpenError::NoSpace { wanted, .. } if wanted == bytes + 4096), "{error}");
         let entries = || std::fs::read_dir(&directory).unwrap().count();
         assert_eq!(entries(), 0, "nothing is left behind");
 
@@ -420,14 +431,16 @@ fn small_tmpfs(stage: &Stage) {
         let segment = Segment::open_or_create(Place::File(file), &sparse, &mut |_| ()).unwrap();
         let lease = segment.join(GUARDED, std::sync::Arc::new(Clear)).unwrap();
         let before = segment.committed_bytes();
-        let full = lease.commit(0..512 << 10).unwrap_err();
+        // The data area begins at 4096, within a page where pages are larger.
+        let from = page() - 4096;
+        let full = lease.commit(from..from + bytes / 2).unwrap_err();
         assert!(
-            matches!(full, tenure_segment::CommitError::NoSpace { wanted } if wanted == 512 << 10),
+            matches!(full, tenure_segment::CommitError::NoSpace { wanted } if wanted == bytes / 2),
             "{full}"
         );
         assert_eq!(segment.committed_bytes(), before, "nothing is reserved by a failure");
-        lease.commit(0..32 << 10).unwrap();
-        lease.decommit(0..32 << 10).unwrap();
+        lease.commit(from..from + 8 * page()).unwrap();
+        lease.decommit(from..from + 8 * page()).unwrap();
         assert_eq!(segment.committed_bytes(), before);
         assert_eq!(entries(), 1);
         0

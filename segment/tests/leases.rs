@@ -172,21 +172,27 @@ fn corrupted_notifications_wake_nobody_to_do_harm() {
     }
 }
 
+/// Whole pages of up to 64 KiB in the data area, which begins at 4096.
+const FROM: u64 = 65536 - 4096;
+const TO: u64 = FROM + 65536;
+
 #[test]
 fn commit_and_decommit_move_memory() {
     each_backend("commit", &Spec { data_area_bytes: 1 << 20, ..spec() }, |segment| {
         let lease = join(&segment, ALONE);
         let word = |offset: usize| &lease.data_area().words()[offset / 8];
+        // SAFETY: a number.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 };
         let before = segment.committed_bytes();
-        lease.commit(65536..131072).unwrap();
-        lease.commit(65536..131072).unwrap();
-        word(65536).store(1, Ordering::Relaxed);
-        word(131064).store(2, Ordering::Relaxed);
+        lease.commit(FROM..TO).unwrap();
+        lease.commit(FROM..TO).unwrap();
+        word(FROM as usize).store(1, Ordering::Relaxed);
+        word(TO as usize - 8).store(2, Ordering::Relaxed);
         let grown = segment.committed_bytes().zip(before).map(|(after, before)| after - before);
         assert!(grown.is_none_or(|grown| grown == 65536), "{}: {grown:?}", segment.backend());
-        assert_eq!(lease.decommit(65536..131072 - 1).unwrap(), 65536..131072 - 4096);
-        assert_eq!(word(65536).load(Ordering::Relaxed), 0, "{}", segment.backend());
-        assert_eq!(word(131064).load(Ordering::Relaxed), 2, "only whole pages inside the range");
+        assert_eq!(lease.decommit(FROM..TO - 1).unwrap(), FROM..TO - page);
+        assert_eq!(word(FROM as usize).load(Ordering::Relaxed), 0, "{}", segment.backend());
+        assert_eq!(word(TO as usize - 8).load(Ordering::Relaxed), 2, "only whole pages inside the range");
         assert!(lease.decommit(1..4095).unwrap().is_empty());
         assert!(matches!(lease.commit(0..(1 << 20) + 1), Err(CommitError::OutOfDataArea { .. })));
         assert!(matches!(lease.decommit(0..u64::MAX), Err(DecommitError::OutOfDataArea { .. })));
@@ -202,15 +208,15 @@ fn commit_and_decommit_move_memory() {
 fn locked_memory_goes_back_or_is_said_to_stay() {
     each_backend("locked", &Spec { data_area_bytes: 1 << 20, ..spec() }, |segment| {
         let lease = join(&segment, ALONE);
-        lease.commit(65536..131072).unwrap();
-        let word = &lease.data_area().words()[65536 / 8];
+        lease.commit(FROM..TO).unwrap();
+        let word = &lease.data_area().words()[FROM as usize / 8];
         word.store(1, Ordering::Relaxed);
         let before = segment.committed_bytes();
         // SAFETY: pages of this member's mapping, which stay mapped until the lease ends.
         if unsafe { libc::mlock((&raw const *word).cast(), 65536) } != 0 {
             return println!("SKIPPED: locked: no memory to be locked here");
         }
-        let decommitted = lease.decommit(65536..131072);
+        let decommitted = lease.decommit(FROM..TO);
         // Before the load of the word: that may commit its page again.
         let shrunk = before.zip(segment.committed_bytes()).map(|(before, after)| before - after);
         let gone = word.load(Ordering::Relaxed) == 0;

@@ -407,7 +407,11 @@ fn all_or_none() {
     auto.set().unwrap();
     mutex.acquire(NOT_NOW).unwrap();
     let deadlock: [&dyn Waitable; 2] = [&auto, &mutex];
-    assert!(matches!(wait_all(&deadlock, None), Err(WaitError::Deadlock)));
+    let refused = wait_all(&deadlock, None).unwrap_err();
+    assert!(
+        matches!(&refused, WaitError::Of { index: 1, error } if matches!(**error, WaitError::Deadlock)),
+        "{refused:?}"
+    );
     mutex.unlock().unwrap();
     assert!(auto.is_set().unwrap());
     // A recursive mutex of ours is locked again.

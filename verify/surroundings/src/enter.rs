@@ -116,6 +116,7 @@ pub(crate) const ALL: &[(&str, &[Surrounding])] = &[
             of("pidfd_open, pidfd_getfd, pidfd_send_signal: ENOSYS", || {
                 deny(&[libc::SYS_pidfd_open, libc::SYS_pidfd_getfd, libc::SYS_pidfd_send_signal], ENOSYS)
             }),
+            of("ioctl of PIDFD_GET_INFO: ENOTTY", deny_pidfd_info),
             of("close_range: ENOSYS", || deny(&[libc::SYS_close_range], ENOSYS)),
             of("close_range: EPERM", || deny(&[libc::SYS_close_range], EPERM)),
             of("clone3: ENOSYS", || deny(&[libc::SYS_clone3], ENOSYS)),
@@ -340,6 +341,21 @@ fn deny_advice(advice: libc::c_int) -> Result<(), String> {
         statement(LOAD, third_argument),
         equal(advice as u32, 0, 1),
         statement(RETURN, libc::SECCOMP_RET_ERRNO | EINVAL as u32),
+    ])
+}
+
+/// Has the ioctl that tells about the process of a descriptor answer as on a kernel before Linux 6.13.
+fn deny_pidfd_info() -> Result<(), String> {
+    let second_argument = 24;
+    // The kind and the number of the request; its other half is the length of the structure.
+    let request = 0xFF << 8 | 11;
+    install(vec![
+        statement(LOAD, 0),
+        equal(libc::SYS_ioctl as u32, 0, 4),
+        statement(LOAD, second_argument),
+        statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0xFFFF),
+        equal(request, 0, 1),
+        statement(RETURN, libc::SECCOMP_RET_ERRNO | libc::ENOTTY as u32),
     ])
 }
 

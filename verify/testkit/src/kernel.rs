@@ -62,13 +62,13 @@ pub fn among_signals(body: impl FnOnce()) {
     unsafe { libc::signal(libc::SIGUSR2, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
     let is_over = AtomicBool::new(false);
     std::thread::scope(|threads| {
-        // SAFETY: no arguments.
-        let waiter = unsafe { libc::pthread_self() };
+        // SAFETY: no arguments. A pointer with musl, which another thread would not take.
+        let waiter = unsafe { libc::pthread_self() } as usize;
         let is_over = &is_over;
         threads.spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
                 // SAFETY: the scope ends after this thread, so that one still runs.
-                unsafe { libc::pthread_kill(waiter, libc::SIGUSR2) };
+                unsafe { libc::pthread_kill(waiter as libc::pthread_t, libc::SIGUSR2) };
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
