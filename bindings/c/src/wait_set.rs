@@ -245,6 +245,10 @@ fn wait_for(thing: Pin<Thing>, what: u32) -> Result<Wait, Failure> {
     const PERMIT: u32 = TENURE_WHAT_PERMIT as u32;
     Ok(match what {
         OBJECT => {
+            // A queue is waited for by a pop or a claim, which takes an element.
+            if let Any::Queue(_) = &thing.any {
+                return Err(thing.wrong("object that can be waited for"));
+            }
             thing.waitable()?;
             Box::pin(async move {
                 Ok(match &thing.any {
