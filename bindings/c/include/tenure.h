@@ -509,6 +509,14 @@ typedef struct tenure_name {
     char name[256];
 } tenure_name;
 
+/** Bytes of the caller's: `data` is NULL if `size` is 0. Laid out as an iovec of POSIX. */
+typedef struct tenure_bytes {
+    /** Where they are. */
+    const void *data;
+    /** How many. */
+    size_t size;
+} tenure_bytes;
+
 /** A wait of a set that is done. */
 typedef struct tenure_wait_done {
     /** The number that it was given. */
@@ -520,14 +528,6 @@ typedef struct tenure_wait_done {
     /** Of TENURE_WHAT_POP and TENURE_WHAT_CLAIM: the element; otherwise all zero. */
     struct tenure_handle handle;
 } tenure_wait_done;
-
-/** Bytes of the caller's: `data` is NULL if `size` is 0. Laid out as an iovec of POSIX. */
-typedef struct tenure_bytes {
-    /** Where they are. */
-    const void *data;
-    /** How many. */
-    size_t size;
-} tenure_bytes;
 
 /** How a process or thread ended; tenure_process_exit. */
 typedef struct tenure_exit {
