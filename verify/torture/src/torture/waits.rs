@@ -195,8 +195,19 @@ impl<'m> Party<'m> {
         answer: Answer,
     ) -> Result<Came, Trouble> {
         let owned = matches!(wish.groups[..], [group] if self.is_locked_out(group));
+        // A wait for several says which one it owns.
+        let is_mutex = |(group, thing): &(Option<usize>, usize)| {
+            group.is_some_and(|group| GROUPS[group].mutex() == Some(*thing))
+        };
+        let is_deadlock = match &answer {
+            Err(WaitError::Deadlock) => true,
+            Err(WaitError::Of { index, error }) => {
+                matches!(**error, WaitError::Deadlock) && list.get(*index as usize).is_some_and(is_mutex)
+            }
+            _ => false,
+        };
         let (which, told) = match answer {
-            Err(WaitError::Deadlock) if owned => return Ok(Came::Done),
+            Err(_) if owned && is_deadlock => return Ok(Came::Done),
             Ok(_) | Err(WaitError::TimedOut) if owned => {
                 let text = "waited for a mutex that we own and that is not recursive: no word of it";
                 return Err((Wrong::MixedUp, text.into()));
