@@ -1,4 +1,5 @@
 //! What a member is told of the deaths that it recovers, with real processes.
+#![cfg(feature = "objects")]
 
 mod common;
 
