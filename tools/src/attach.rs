@@ -94,16 +94,16 @@ pub fn attach(backend: Backend, name: &str, options: Options) -> Result<Space, A
     match backend {
         Backend::Shm | Backend::SysV => options.backend(backend).attach(name).map_err(refused),
         Backend::File => options.attach_file(name).map_err(refused),
-        Backend::Memfd if let Some(locks) = locks_of(name) => {
+        Backend::Memfd => {
+            let Some(locks) = locks_of(name) else {
+                let file = File::options().read(true).write(true).open(name);
+                let file = file.map_err(|error| AttachError::Descriptor { name: name.to_owned(), error })?;
+                return options.from_fd(OwnedFd::from(file)).map_err(refused);
+            };
             let failed = |error| AttachError::Anonymous { name: name.to_owned(), error };
             let companion = OwnedFd::from(File::open(name).map_err(failed)?);
             let memory = OwnedFd::from(memory_of(Path::new(name), locks).map_err(failed)?);
             options.look_at_anonymous(&memory, &companion).map_err(refused)
-        }
-        Backend::Memfd => {
-            let file = File::options().read(true).write(true).open(name);
-            let file = file.map_err(|error| AttachError::Descriptor { name: name.to_owned(), error })?;
-            options.from_fd(OwnedFd::from(file)).map_err(refused)
         }
         Backend::Anonymous | Backend::Private => Err(AttachError::NotShareable(backend)),
     }

@@ -200,8 +200,10 @@ pub extern "C" fn tenure_wait_set_remove(set: *const tenure_wait_set, tag: u64) 
         if is_removed {
             return Ok(());
         }
-        let what = format_args!("tag: expected that of a wait in the set, found {tag}");
-        Err(fail(tenure_status::TENURE_ERR_NOT_FOUND, what))
+        Err(fail(
+            tenure_status::TENURE_ERR_NOT_FOUND,
+            format_args!("tag: expected that of a wait in the set, found {tag}"),
+        ))
     })
 }
 
