@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use tenure::Member;
-use tenure::sync::{Event, WaitSet, wait_any, wait_any_or_fd};
+use tenure::sync::{Event, Mutex, WaitSet, wait_any, wait_any_or_fd};
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
@@ -50,6 +50,7 @@ pub struct TasksMember {
     set: WaitSet<'static, Outcome<()>>,
     /// Nobody writes.
     pipe: (OwnedFd, OwnedFd),
+    _mutex: Mutex,
     _member: Member,
 }
 
@@ -61,7 +62,7 @@ impl Subject for Tasks {
     type Member = TasksMember;
 
     fn join(&self) -> Outcome<TasksMember> {
-        let (member, [first, second]) = self.inner.join_with_events()?;
+        let (member, mutex, [first, second]) = self.inner.join_with_events()?;
         let never = Event::create(&member, tenure::sync::Reset::Auto);
         let pipe = std::io::pipe().map_err(|error| Failed::of("pipe", error))?;
         Ok(TasksMember {
@@ -71,6 +72,7 @@ impl Subject for Tasks {
             runtime: runtime()?,
             set: WaitSet::new(&member).map_err(|error| Failed::of("wait set", error))?,
             pipe: (pipe.0.into(), pipe.1.into()),
+            _mutex: mutex,
             _member: member,
         })
     }

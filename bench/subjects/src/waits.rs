@@ -79,13 +79,13 @@ impl Tenured {
         Ok(Self { space, said: Arc::new(Pages::new(4096)?) })
     }
 
-    /// Joins; the member, and its events.
+    /// Joins; the member, its mutex, which it keeps open for the others, and its events.
     ///
     /// # Errors
     /// The errors of tenure.
-    pub fn join_with_events(&self) -> Outcome<(Member, [Event; EVENTS])> {
-        let (member, joined) = self.enter()?;
-        Ok((member, joined.events))
+    pub fn join_with_events(&self) -> Outcome<(Member, Mutex, [Event; EVENTS])> {
+        let (member, TenuredMember { mutex, events }) = self.enter()?;
+        Ok((member, mutex, events))
     }
 
     fn said(&self) -> &Said {
