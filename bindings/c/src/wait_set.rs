@@ -182,9 +182,8 @@ pub extern "C" fn tenure_wait_set_insert_condvar(
         set.with(|set| {
             set.insert(tag, async move {
                 let guard = condvar.condvar()?.wait_async(mutex.mutex()?.adopt_task()?).await?;
-                let status = taken(guard.abandoned());
-                mem::forget(guard);
-                Ok((status, 0, NOTHING))
+                let abandoned = guard.abandoned();
+                Ok(locked(guard, abandoned))
             });
             Ok(())
         })
@@ -233,6 +232,12 @@ pub unsafe extern "C" fn tenure_wait_set_take(
     unsafe { guard_out_status(done, "done", nothing, call) }
 }
 
+/// What a wait has that has taken a lock: its guard is forgotten, and made again by whoever unlocks it.
+fn locked<G>(guard: G, abandoned: bool) -> Got {
+    mem::forget(guard);
+    (taken(abandoned), 0, NOTHING)
+}
+
 /// The wait for an object. What it takes is the caller's when it is done.
 fn wait_for(thing: Pin<Thing>, what: u32) -> Result<Wait, Failure> {
     use tenure_what::{
@@ -256,9 +261,8 @@ fn wait_for(thing: Pin<Thing>, what: u32) -> Result<Wait, Failure> {
                 Ok(match &thing.any {
                     Any::Mutex(mutex) => {
                         let guard = mutex.lock_async().await?;
-                        let status = taken(guard.abandoned());
-                        mem::forget(guard);
-                        (status, 0, NOTHING)
+                        let abandoned = guard.abandoned();
+                        locked(guard, abandoned)
                     }
                     Any::Event(event) => event.wait_async().await.map(|()| GOT)?,
                     Any::Semaphore(semaphore) => semaphore.acquire_async().await.map(|()| GOT)?,
@@ -272,18 +276,16 @@ fn wait_for(thing: Pin<Thing>, what: u32) -> Result<Wait, Failure> {
             thing.rwlock()?;
             Box::pin(async move {
                 let guard = thing.rwlock()?.read_async().await?;
-                let status = taken(guard.abandoned());
-                mem::forget(guard);
-                Ok((status, 0, NOTHING))
+                let abandoned = guard.abandoned();
+                Ok(locked(guard, abandoned))
             })
         }
         WRITE => {
             thing.rwlock()?;
             Box::pin(async move {
                 let guard = thing.rwlock()?.write_async().await?;
-                let status = taken(guard.abandoned());
-                mem::forget(guard);
-                Ok((status, 0, NOTHING))
+                let abandoned = guard.abandoned();
+                Ok(locked(guard, abandoned))
             })
         }
         POP => {

@@ -3,12 +3,10 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use common::{Installed, Name, folder, has, succeed};
-use tenure::Space;
 
 const WARNINGS: &[&str] = &["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g"];
 
@@ -148,30 +146,7 @@ fn the_example_says_hello() {
     }
     let installed = Installed::new();
     let program = compile(&VARIANTS[0], &folder().join("examples/hello.c"), &installed);
-    let name = Name::new("hello");
-    let hello = || {
-        let mut command = Command::new(&program);
-        command.env("HELLO_SPACE", &name.0);
-        command
-    };
-    // Its input is ours: it ends when we do.
-    let mut first = hello().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut output = BufReader::new(first.stdout.take().unwrap());
-    let mut token = String::new();
-    output.read_line(&mut token).unwrap();
-    for _ in 0..2 {
-        let said = succeed(hello().arg(token.trim()));
-        assert_eq!(said, "hello from another process\n");
-    }
-    drop(first.stdin.take());
-    let mut rest = String::new();
-    output.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "2 visits\n");
-    assert!(first.wait().unwrap().success());
-    // It removed the space.
-    assert!(Space::list().unwrap().iter().all(|listed| listed.name != name.0));
-    let late = hello().arg(token.trim()).output().unwrap();
-    assert!(String::from_utf8_lossy(&late.stderr).contains("attach to the space: not found"), "{late:?}");
+    common::says_hello(&program, "attach to the space: not found");
 }
 
 /// A folder with a blank and an ampersand, others for the library and the header, and nothing left by `--uninstall`.

@@ -3,9 +3,8 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use common::{Installed, Name, folder, has, succeed};
 
@@ -73,28 +72,7 @@ fn the_example_says_hello() {
     }
     let installed = Installed::new();
     let program = compile(&installed, "c++", &source("examples/hello.cpp"), "hello", &shared(&installed));
-    let name = Name::new("hello");
-    let hello = || {
-        let mut command = Command::new(&program);
-        command.env("HELLO_SPACE", &name.0);
-        command
-    };
-    // Its input is ours: it ends when we do.
-    let mut first = hello().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut output = BufReader::new(first.stdout.take().unwrap());
-    let mut token = String::new();
-    output.read_line(&mut token).unwrap();
-    for _ in 0..2 {
-        assert_eq!(succeed(hello().arg(token.trim())), "hello from another process\n");
-    }
-    drop(first.stdin.take());
-    let mut rest = String::new();
-    output.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "2 visits\n");
-    assert!(first.wait().unwrap().success());
-    // It removed the space.
-    let late = hello().arg(token.trim()).output().unwrap();
-    assert!(String::from_utf8_lossy(&late.stderr).contains("not found"), "{late:?}");
+    common::says_hello(&program, "not found");
 }
 
 /// A project with a program in C and one in C++ finds both libraries, in folders with a blank and an ampersand, and refuses other versions.

@@ -1,6 +1,7 @@
 //! Shared by the tests of other languages: paths, and running programs that end with the test.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -62,4 +63,31 @@ impl Drop for Name {
         let _ = Space::remove(Backend::SysV, &self.0, true);
         let _ = Space::remove(Backend::File, &format!("/tmp/tenure-{}", self.0), true);
     }
+}
+
+/// Runs an example that says hello: as the first program, twice as the second one, and once when the first has ended; `gone` is what it says then.
+pub(crate) fn says_hello(program: &Path, gone: &str) {
+    let name = Name::new("hello");
+    let hello = || {
+        let mut command = Command::new(program);
+        command.env("HELLO_SPACE", &name.0);
+        command
+    };
+    // Its input is ours: it ends when we do.
+    let mut first = hello().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(first.stdout.take().unwrap());
+    let mut token = String::new();
+    output.read_line(&mut token).unwrap();
+    for _ in 0..2 {
+        assert_eq!(succeed(hello().arg(token.trim())), "hello from another process\n");
+    }
+    drop(first.stdin.take());
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "2 visits\n");
+    assert!(first.wait().unwrap().success());
+    // It removed the space.
+    assert!(Space::list().unwrap().iter().all(|listed| listed.name != name.0));
+    let late = hello().arg(token.trim()).output().unwrap();
+    assert!(String::from_utf8_lossy(&late.stderr).contains(gone), "{late:?}");
 }
